@@ -1,0 +1,8 @@
+//! packmule moves datasets that do not fit through the wire: it plans the move, stages files compressed, encrypted
+//! and checksummed onto ordinary drives, verifies them anywhere, ingests them into S3 with a checksum the server
+//! confirms, and erases the drives once that proof is complete.
+//!
+//! Layers point down only: `cli` > the verbs (`plan`, `stage`, `verify`, `ingest`, `extract`, `report`) > `job` >
+//! `volume`, `scan` > `sys`, `format`, `crypto`, `digest`, `units`. Verbs never import each other.
+
+pub mod cli;

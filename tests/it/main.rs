@@ -1,0 +1,1 @@
+//! The one integration binary: linking once keeps the inner loop fast.
