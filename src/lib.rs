@@ -6,3 +6,4 @@
 //! `volume`, `scan` > `sys`, `format`, `crypto`, `digest`, `units`. Verbs never import each other.
 
 pub mod cli;
+pub mod units;
