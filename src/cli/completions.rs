@@ -1,5 +1,7 @@
 //! `packmule completions SHELL`: a completion script on standard output.
 
+use std::io::Write;
+
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Exit};
@@ -14,8 +16,10 @@ pub struct Args {
 /// Writes the script.
 ///
 /// # Errors
-/// Never; the signature is that of every command.
+/// When standard output is closed.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "packmule", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "packmule", &mut script);
+    std::io::stdout().write_all(&script)?;
     Ok(Exit::Done)
 }

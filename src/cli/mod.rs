@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use exit::Exit;
+pub use exit::{Exit, Failure};
 
 /// Parsed command line of the `packmule` program.
 #[derive(Debug, Parser)]
