@@ -1,38 +1,23 @@
 //! The command line: one file per command turns arguments into options, calls a verb and prints the outcome.
 //!
-//! Owns: argument parsing, rendering, exit codes. Nothing below this layer prints or exits. Each command file has an
-//! `Args` struct and a `run(&Args) -> anyhow::Result<Exit>`; errors are rendered once, here.
-
-mod completions;
-mod exit;
+//! Owns: argument parsing, rendering, exit codes. Nothing below this layer prints or exits.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use exit::{Exit, Failure};
-
 /// Parsed command line of the `packmule` program.
 #[derive(Debug, Parser)]
-#[command(name = "packmule", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "packmule", version, about, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Print a completion script for a shell
-    Completions(completions::Args),
-}
+enum Command {}
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Completions(args) => completions::run(&args),
-    };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(error) => exit::render(&error).into(),
-    }
+    match Cli::parse().command {}
 }

@@ -1,0 +1,125 @@
+//! Facts about the drive behind a path: model, serial number, size, whether it spins or can be pulled out.
+//!
+//! Owns: reading `/sys/dev/block`. Does not own: SMART, benchmarks, any decision made from the facts.
+//! Invariants: every fact is optional and nothing here fails: a directory on a network mount simply has none.
+//! Callers: `stage` (labels, custody log), `probe`, `report`.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Unit of `/sys/.../size`, whatever the drive's own sectors are. Unit: bytes. Source: Linux, Documentation/ABI/stable/sysfs-block.
+const SYSFS_SECTOR_BYTES: u64 = 512;
+
+/// What is known about a block device. A field is `None` when the system does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// Kernel name of the whole device (`sda`, `nvme0n1`), not of the partition.
+    pub name: Option<String>,
+    /// Model as the drive tells it.
+    pub model: Option<String>,
+    /// Serial number as the drive tells it.
+    pub serial: Option<String>,
+    /// Whether it has platters.
+    pub rotational: Option<bool>,
+    /// Whether the kernel calls it removable (most USB drives are not, only sticks and cards).
+    pub removable: Option<bool>,
+    /// Size of the whole device. Unit: bytes.
+    pub size_bytes: Option<u64>,
+}
+
+/// Facts about the device that holds `path`. Empty for network mounts, tmpfs, or where `/sys` is not readable.
+pub fn facts(path: &Path) -> DeviceFacts {
+    let Ok(meta) = std::fs::metadata(path) else {
+        return DeviceFacts::default();
+    };
+    let device_id = meta.dev();
+    let (major, minor) = (rustix::fs::major(device_id), rustix::fs::minor(device_id));
+    facts_at(Path::new("/sys/dev/block").join(format!("{major}:{minor}")))
+}
+
+fn facts_at(link: PathBuf) -> DeviceFacts {
+    let Ok(node) = std::fs::canonicalize(link) else {
+        return DeviceFacts::default();
+    };
+    // A partition has a `partition` file and lies in the folder of its drive.
+    let whole = match node.parent() {
+        Some(parent) if node.join("partition").exists() => parent.to_path_buf(),
+        _ => node,
+    };
+    let flag = |name: &str| match text(&whole.join(name)).as_deref() {
+        Some("0") => Some(false),
+        Some("1") => Some(true),
+        _ => None,
+    };
+    DeviceFacts {
+        name: whole
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned()),
+        model: text(&whole.join("device/model")),
+        serial: text(&whole.join("device/serial"))
+            .or_else(|| text(&whole.join("serial")))
+            .or_else(|| page_80(&whole.join("device/vpd_pg80"))),
+        rotational: flag("queue/rotational"),
+        removable: flag("removable"),
+        size_bytes: text(&whole.join("size"))
+            .and_then(|sectors| sectors.parse::<u64>().ok())
+            .and_then(|sectors| sectors.checked_mul(SYSFS_SECTOR_BYTES)),
+    }
+}
+
+/// Contents of a small file, trimmed; `None` if unreadable or empty.
+fn text(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&bytes)
+        .trim_matches(|c: char| c.is_whitespace() || c == '\0')
+        .to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Serial number out of SCSI vital product data page 0x80: four bytes of header (the last two are the length), then text.
+/// Source: SPC-4, unit serial number VPD page.
+fn page_80(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    let serial = String::from_utf8_lossy(rest.get(..len)?).trim().to_owned();
+    (!serial.is_empty()).then_some(serial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_tells_the_facts_of_its_drive() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let drive = root.path().join("sdx");
+        let part = drive.join("sdx1");
+        std::fs::create_dir_all(drive.join("device")).expect("folders");
+        std::fs::create_dir_all(drive.join("queue")).expect("folders");
+        std::fs::create_dir_all(&part).expect("folders");
+        let write = |path: PathBuf, text: &[u8]| std::fs::write(path, text).expect("a file");
+        write(part.join("partition"), b"1\n");
+        write(part.join("size"), b"7\n");
+        write(drive.join("size"), b"2048\n");
+        write(drive.join("removable"), b"1\n");
+        write(drive.join("queue/rotational"), b"0\n");
+        write(drive.join("device/model"), b"Portable SSD    \n");
+        write(drive.join("device/vpd_pg80"), b"\x00\x80\x00\x06 AB123");
+        let expected = DeviceFacts {
+            name: Some("sdx".into()),
+            model: Some("Portable SSD".into()),
+            serial: Some("AB123".into()),
+            rotational: Some(false),
+            removable: Some(true),
+            size_bytes: Some(1 << 20),
+        };
+        assert_eq!(facts_at(part), expected);
+    }
+
+    #[test]
+    fn no_device_means_no_facts() {
+        assert_eq!(facts(Path::new("/proc/self")), DeviceFacts::default());
+        assert_eq!(facts(Path::new("/no/such/path")), DeviceFacts::default());
+    }
+}
