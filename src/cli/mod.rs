@@ -1,23 +1,38 @@
 //! The command line: one file per command turns arguments into options, calls a verb and prints the outcome.
 //!
-//! Owns: argument parsing, rendering, exit codes. Nothing below this layer prints or exits.
+//! Owns: argument parsing, rendering, exit codes. Nothing below this layer prints or exits. Each command file has an
+//! `Args` struct and a `run(&Args) -> anyhow::Result<Exit>`; errors are rendered once, here.
+
+mod completions;
+mod exit;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use exit::{Exit, Failure};
+
 /// Parsed command line of the `packmule` program.
 #[derive(Debug, Parser)]
-#[command(name = "packmule", version, about, propagate_version = true)]
+#[command(name = "packmule", version, about, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {}
+    let result = match Cli::parse().command {
+        Command::Completions(args) => completions::run(&args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::render(&error).into(),
+    }
 }

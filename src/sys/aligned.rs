@@ -22,17 +22,8 @@ impl AlignedBuf {
     pub fn with_capacity(capacity: usize) -> Self {
         let store = vec![0; capacity.saturating_add(DIRECT_ALIGN_BYTES)];
         let past = store.as_ptr().addr() % DIRECT_ALIGN_BYTES;
-        let start = if past == 0 {
-            0
-        } else {
-            DIRECT_ALIGN_BYTES - past
-        };
-        Self {
-            store,
-            start,
-            len: 0,
-            capacity,
-        }
+        let start = if past == 0 { 0 } else { DIRECT_ALIGN_BYTES - past };
+        Self { store, start, len: 0, capacity }
     }
 
     /// Most bytes it can hold.
@@ -76,11 +67,7 @@ impl AlignedBuf {
     /// Sets the length; bytes that come into view are whatever was there before (zero or earlier contents), for a read
     /// that overwrites them. Panics if `len` is over the capacity.
     pub fn resize_dirty(&mut self, len: usize) {
-        assert!(
-            len <= self.capacity,
-            "an aligned buffer of {} bytes cannot hold {len}",
-            self.capacity
-        );
+        assert!(len <= self.capacity, "an aligned buffer of {} bytes cannot hold {len}", self.capacity);
         self.len = len;
     }
 
@@ -95,8 +82,7 @@ impl AlignedBuf {
     /// Removes the first `count` bytes by moving the rest to the (aligned) front. Panics if there are fewer.
     pub fn drain_front(&mut self, count: usize) {
         let rest = self.len - count;
-        self.store
-            .copy_within(self.start + count..self.start + self.len, self.start);
+        self.store.copy_within(self.start + count..self.start + self.len, self.start);
         self.len = rest;
     }
 }
@@ -124,10 +110,7 @@ impl AsRef<[u8]> for AlignedBuf {
 impl std::fmt::Debug for AlignedBuf {
     /// Never the contents: they may be plain text of somebody's file.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AlignedBuf")
-            .field("len", &self.len)
-            .field("capacity", &self.capacity)
-            .finish()
+        f.debug_struct("AlignedBuf").field("len", &self.len).field("capacity", &self.capacity).finish()
     }
 }
 

@@ -55,13 +55,7 @@ pub struct Permit {
 impl MemoryBudget {
     /// A budget of `total_bytes`, all of it free.
     pub fn new(total_bytes: u64) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                total_bytes,
-                state: Mutex::default(),
-                freed: Condvar::new(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { total_bytes, state: Mutex::default(), freed: Condvar::new() }) }
     }
 
     /// Waits until `bytes` are free and takes them. Requests are served in order of arrival.
@@ -75,10 +69,7 @@ impl MemoryBudget {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         while ticket != state.serving || state.used_bytes + bytes > shared.total_bytes {
-            state = shared
-                .freed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = shared.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.serving += 1;
         // WHY notify: the next in line may fit into what is left.
@@ -118,10 +109,7 @@ impl MemoryBudget {
     fn check(&self, wanted_bytes: u64) -> Result<(), BudgetError> {
         let total_bytes = self.shared.total_bytes;
         if wanted_bytes > total_bytes {
-            return Err(BudgetError::TooLarge {
-                wanted_bytes,
-                total_bytes,
-            });
+            return Err(BudgetError::TooLarge { wanted_bytes, total_bytes });
         }
         Ok(())
     }
@@ -135,10 +123,7 @@ impl Shared {
     fn take(self: &Arc<Self>, state: &mut State, bytes: u64) -> Permit {
         state.used_bytes += bytes;
         state.peak_bytes = state.peak_bytes.max(state.used_bytes);
-        Permit {
-            shared: Arc::clone(self),
-            bytes,
-        }
+        Permit { shared: Arc::clone(self), bytes }
     }
 }
 
@@ -161,10 +146,7 @@ impl Permit {
     pub fn split_off(&mut self, bytes: u64) -> Permit {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Permit {
-            shared: Arc::clone(&self.shared),
-            bytes,
-        }
+        Permit { shared: Arc::clone(&self.shared), bytes }
     }
 }
 
@@ -184,10 +166,7 @@ mod tests {
     #[test]
     fn a_request_larger_than_the_whole_is_an_error_at_once() {
         let budget = MemoryBudget::new(10);
-        let wanted = BudgetError::TooLarge {
-            wanted_bytes: 11,
-            total_bytes: 10,
-        };
+        let wanted = BudgetError::TooLarge { wanted_bytes: 11, total_bytes: 10 };
         assert_eq!(budget.acquire(11).expect_err("too large"), wanted);
         assert!(budget.try_acquire(u64::MAX).is_err());
     }
@@ -200,10 +179,7 @@ mod tests {
         first.shrink_to(2);
         let second = budget.try_acquire(5).expect("could fit").expect("fits now");
         let part = first.split_off(1);
-        assert_eq!(
-            (first.bytes(), part.bytes(), budget.used_bytes()),
-            (1, 1, 7)
-        );
+        assert_eq!((first.bytes(), part.bytes(), budget.used_bytes()), (1, 1, 7));
         drop((first, second, part));
         assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 7));
     }
@@ -238,10 +214,7 @@ mod tests {
         while budget.shared.lock().next_ticket < 2 {
             std::thread::yield_now();
         }
-        assert!(
-            budget.try_acquire(1).expect("could fit").is_none(),
-            "the large request is first in line"
-        );
+        assert!(budget.try_acquire(1).expect("could fit").is_none(), "the large request is first in line");
         drop(held);
         large_is_done.recv().expect("the large request was served");
         large.join().expect("no panic");
@@ -256,9 +229,7 @@ mod tests {
                 let budget = &budget;
                 scope.spawn(move || {
                     for round in 0..200 {
-                        let permit = budget
-                            .acquire((number * 97 + round * 31) % 700)
-                            .expect("fits");
+                        let permit = budget.acquire((number * 97 + round * 31) % 700).expect("fits");
                         assert!(budget.used_bytes() <= 1000);
                         drop(permit);
                     }

@@ -26,9 +26,7 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose monotonic part starts at zero now.
     pub fn new() -> Self {
-        Self {
-            start: Instant::now(),
-        }
+        Self { start: Instant::now() }
     }
 }
 
@@ -57,9 +55,7 @@ pub struct TestClock {
 impl TestClock {
     /// Starts at `now` with a monotonic time of zero.
     pub fn new(now: Timestamp) -> Self {
-        Self {
-            state: Mutex::new((now, Duration::ZERO)),
-        }
+        Self { state: Mutex::new((now, Duration::ZERO)) }
     }
 
     /// Lets time pass on both clocks. Panics if the wall clock would leave the range of `Timestamp`.

@@ -52,9 +52,7 @@ fn facts_at(link: PathBuf) -> DeviceFacts {
         _ => None,
     };
     DeviceFacts {
-        name: whole
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned()),
+        name: whole.file_name().map(|name| name.to_string_lossy().into_owned()),
         model: text(&whole.join("device/model")),
         serial: text(&whole.join("device/serial"))
             .or_else(|| text(&whole.join("serial")))
@@ -70,9 +68,7 @@ fn facts_at(link: PathBuf) -> DeviceFacts {
 /// Contents of a small file, trimmed; `None` if unreadable or empty.
 fn text(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
-    let text = String::from_utf8_lossy(&bytes)
-        .trim_matches(|c: char| c.is_whitespace() || c == '\0')
-        .to_owned();
+    let text = String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned();
     (!text.is_empty()).then_some(text)
 }
 

@@ -66,15 +66,7 @@ struct FaultFile {
 impl FaultRule {
     /// The first call of this kind, to any path, breaks once.
     pub fn new(kind: OpKind, fault: Fault) -> Self {
-        Self {
-            kind,
-            path_part: String::new(),
-            first_number: 1,
-            times: 1,
-            fault,
-            calls_seen: 0,
-            times_fired: 0,
-        }
+        Self { kind, path_part: String::new(), first_number: 1, times: 1, fault, calls_seen: 0, times_fired: 0 }
     }
 
     /// Only paths that contain this text (a rename matches by either path).
@@ -123,48 +115,31 @@ impl FaultRule {
 impl FaultFs {
     /// Wraps a file system; without rules it changes nothing.
     pub fn new(inner: Arc<dyn Fs>) -> Self {
-        Self {
-            inner,
-            rules: Arc::default(),
-        }
+        Self { inner, rules: Arc::default() }
     }
 
     /// Adds a rule. If several rules match one call, all count it and the first added decides.
     pub fn add(&self, rule: FaultRule) {
-        self.rules
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(rule);
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
     }
 
     /// Rules that never fired.
     pub fn unexercised(&self) -> Vec<FaultRule> {
         let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        rules
-            .iter()
-            .filter(|rule| rule.times_fired == 0)
-            .cloned()
-            .collect()
+        rules.iter().filter(|rule| rule.times_fired == 0).cloned().collect()
     }
 
     /// Panics, naming the rules, if one of them never fired.
     pub fn assert_all_exercised(&self) {
         let rules = self.unexercised();
-        assert!(
-            rules.is_empty(),
-            "these faults never happened, so they prove nothing: {rules:#?}"
-        );
+        assert!(rules.is_empty(), "these faults never happened, so they prove nothing: {rules:#?}");
     }
 }
 
 /// The fault for this call, if any. Errors and delays are carried out here, the rest by the caller.
 fn strike(rules: &Rules, kind: OpKind, paths: &[&Path]) -> io::Result<Option<Fault>> {
     let mut hit = None;
-    for rule in rules
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .iter_mut()
-    {
+    for rule in rules.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
         hit = hit.or(rule.turn(kind, paths));
     }
     match hit {
@@ -179,11 +154,7 @@ fn strike(rules: &Rules, kind: OpKind, paths: &[&Path]) -> io::Result<Option<Fau
 
 impl FaultFs {
     fn file(&self, inner: Box<dyn FsFile>, path: &Path) -> Box<dyn FsFile> {
-        Box::new(FaultFile {
-            inner,
-            path: path.to_path_buf(),
-            rules: Arc::clone(&self.rules),
-        })
+        Box::new(FaultFile { inner, path: path.to_path_buf(), rules: Arc::clone(&self.rules) })
     }
 
     fn strike(&self, kind: OpKind, paths: &[&Path]) -> io::Result<()> {
@@ -266,14 +237,8 @@ impl FsFile for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match self.strike(OpKind::Read)? {
             Some(Fault::ShortRead(bytes)) => {
-                let unit = self
-                    .whole_units(crate::sys::fs::DIRECT_ALIGN_BYTES)
-                    .min(buf.len());
-                let floor = if self.inner.access() == Access::Direct {
-                    unit
-                } else {
-                    1.min(buf.len())
-                };
+                let unit = self.whole_units(crate::sys::fs::DIRECT_ALIGN_BYTES).min(buf.len());
+                let floor = if self.inner.access() == Access::Direct { unit } else { 1.min(buf.len()) };
                 let count = self.whole_units(bytes).max(floor).min(buf.len());
                 self.inner.read_at(&mut buf[..count], offset)
             }
@@ -301,11 +266,7 @@ impl FsFile for FaultFile {
             }
             Some(Fault::LoseWrite) => {
                 let end = offset.saturating_add(buf.len() as u64);
-                if self.inner.len()? < end {
-                    self.inner.set_len(end)
-                } else {
-                    Ok(())
-                }
+                if self.inner.len()? < end { self.inner.set_len(end) } else { Ok(()) }
             }
             _ => self.inner.write_all_at(buf, offset),
         }

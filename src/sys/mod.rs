@@ -43,10 +43,6 @@ pub struct World {
 impl World {
     /// The real file system, the system clock and the randomness of the operating system.
     pub fn real() -> Self {
-        Self {
-            fs: Arc::new(RealFs),
-            clock: Arc::new(SystemClock::new()),
-            random: Arc::new(OsRandom),
-        }
+        Self { fs: Arc::new(RealFs), clock: Arc::new(SystemClock::new()), random: Arc::new(OsRandom) }
     }
 }

@@ -15,11 +15,7 @@ struct Mount {
 pub fn type_of_device(device_id: u64) -> Option<String> {
     let table = std::fs::read("/proc/self/mountinfo").ok()?;
     let table = String::from_utf8_lossy(&table);
-    table
-        .lines()
-        .filter_map(parse)
-        .find(|mount| mount.device_id == device_id)
-        .map(|mount| mount.type_name)
+    table.lines().filter_map(parse).find(|mount| mount.device_id == device_id).map(|mount| mount.type_name)
 }
 
 /// Parses one line: `id parent major:minor root point options [tags...] - type source super-options`.
@@ -27,10 +23,7 @@ fn parse(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let (major, minor) = left.split(' ').nth(2)?.split_once(':')?;
     let device_id = rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?);
-    Some(Mount {
-        device_id,
-        type_name: right.split(' ').next()?.to_owned(),
-    })
+    Some(Mount { device_id, type_name: right.split(' ').next()?.to_owned() })
 }
 
 #[cfg(test)]

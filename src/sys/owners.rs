@@ -23,10 +23,7 @@ impl Owners {
 
     /// Takes the contents of `passwd(5)` and `group(5)`. Lines that make no sense are passed over.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
-        Self {
-            users: names(passwd),
-            groups: names(group),
-        }
+        Self { users: names(passwd), groups: names(group) }
     }
 
     /// Name of a user.
@@ -43,16 +40,10 @@ impl Owners {
 /// Both files have the name first and the number third. The first line wins, as it does for the system.
 fn names(text: &[u8]) -> HashMap<u32, String> {
     let mut names = HashMap::new();
-    for line in text
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| std::str::from_utf8(line).ok())
-    {
+    for line in text.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
         let mut fields = line.split(':');
         let (name, id) = (fields.next(), fields.nth(1).and_then(|id| id.parse().ok()));
-        if let (Some(name), Some(id)) = (
-            name.filter(|name| !name.is_empty() && !name.starts_with('#')),
-            id,
-        ) {
+        if let (Some(name), Some(id)) = (name.filter(|name| !name.is_empty() && !name.starts_with('#')), id) {
             names.entry(id).or_insert_with(|| name.to_owned());
         }
     }
@@ -65,7 +56,8 @@ mod tests {
 
     #[test]
     fn the_first_line_wins_and_nonsense_is_passed_over() {
-        let passwd = b"root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\n\nx\n:x:7:\nbad:x:seven:\nann:x:1000:1000";
+        let passwd =
+            b"root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\n\nx\n:x:7:\nbad:x:seven:\nann:x:1000:1000";
         let owners = Owners::parse(passwd, b"staff:x:50:ann,bob\n# note:x:1:\n");
         assert_eq!(owners.user(0), Some("root"));
         assert_eq!(owners.user(1000), Some("ann"));

@@ -34,13 +34,7 @@ pub enum MemoryLock {
 /// What the kernel said; the caller warns and goes on.
 pub fn disable_core_dumps() -> io::Result<()> {
     let maximum = rustix::process::getrlimit(Resource::Core).maximum;
-    rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum,
-        },
-    )?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }
@@ -50,9 +44,7 @@ pub fn lock_memory() -> MemoryLock {
     if let Some(limit_bytes) = rustix::process::getrlimit(Resource::Memlock).current {
         return MemoryLock::LimitTooLow { limit_bytes };
     }
-    match rustix::mm::mlockall(
-        MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT,
-    ) {
+    match rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
         Ok(()) => MemoryLock::Locked,
         Err(errno) => MemoryLock::Refused(io::Error::from(errno).to_string()),
     }
@@ -66,9 +58,7 @@ pub fn parallelism() -> usize {
 /// Most memory this process ever had resident. Unit: bytes. `None` where `/proc` is not readable.
 pub fn resident_bytes_peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -104,11 +94,7 @@ impl StopFlag {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             // ORDER: the exit handler first, so that it sees the flag as it was before this signal.
-            signal_hook::flag::register_conditional_shutdown(
-                signal,
-                EXIT_INTERRUPTED,
-                Arc::clone(&self.stop),
-            )?;
+            signal_hook::flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(&self.stop))?;
             signal_hook::flag::register(signal, Arc::clone(&self.stop))?;
         }
         Ok(())

@@ -22,8 +22,7 @@ impl RandomSource for OsRandom {
     /// Panics if the kernel has no randomness to give: every key, salt and identifier made afterwards would be worthless,
     /// and no caller could do better than stop.
     fn fill(&self, out: &mut [u8]) {
-        getrandom::fill(out)
-            .expect("the kernel gives random bytes to any process once it has booted");
+        getrandom::fill(out).expect("the kernel gives random bytes to any process once it has booted");
     }
 }
 
@@ -43,10 +42,7 @@ struct Stream {
 impl SeededRandom {
     /// Equal seeds give equal bytes, however the calls cut them up.
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed: Sha256::digest(seed.to_le_bytes()).into(),
-            state: Mutex::default(),
-        }
+        Self { seed: Sha256::digest(seed.to_le_bytes()).into(), state: Mutex::default() }
     }
 }
 

@@ -46,11 +46,7 @@ impl Fs for RealFs {
             let item = item?;
             let meta = item.metadata()?;
             let len = if meta.is_file() { meta.len() } else { 0 };
-            items.push(DirItem {
-                name: item.file_name(),
-                is_dir: meta.is_dir(),
-                len,
-            });
+            items.push(DirItem { name: item.file_name(), is_dir: meta.is_dir(), len });
         }
         items.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(items)
@@ -64,10 +60,7 @@ impl Fs for RealFs {
             t if t.is_symlink() => Kind::Symlink,
             _ => Kind::Other,
         };
-        Ok(Stat {
-            kind,
-            len: if kind == Kind::File { meta.len() } else { 0 },
-        })
+        Ok(Stat { kind, len: if kind == Kind::File { meta.len() } else { 0 } })
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -155,17 +148,9 @@ impl FsFile for RealFile {
 /// WHY `O_NONBLOCK`: a fifo planted on a volume must not hang the program; for regular files it means nothing.
 fn open(path: &Path, flags: OFlags, access: Access) -> io::Result<Box<dyn FsFile>> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = File::from(rustix::fs::openat(
-        CWD,
-        path,
-        flags,
-        Mode::from_raw_mode(0o644),
-    )?);
+    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o644))?);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let granted = match access {
         Access::Buffered => Access::Buffered,
@@ -178,10 +163,7 @@ fn open(path: &Path, flags: OFlags, access: Access) -> io::Result<Box<dyn FsFile
             }
         }
     };
-    Ok(Box::new(RealFile {
-        file,
-        access: granted,
-    }))
+    Ok(Box::new(RealFile { file, access: granted }))
 }
 
 /// Rename for file systems without `RENAME_NOREPLACE`: looks first. Another process could take the name in between;
@@ -189,9 +171,7 @@ fn open(path: &Path, flags: OFlags, access: Access) -> io::Result<Box<dyn FsFile
 fn rename_checked(from: &Path, to: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(to) {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(rustix::fs::renameat(CWD, from, CWD, to)?)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(rustix::fs::renameat(CWD, from, CWD, to)?),
         Err(error) => Err(error),
     }
 }

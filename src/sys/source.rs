@@ -81,13 +81,7 @@ impl Identity {
     /// Whether the contents may differ from when `earlier` was taken: inode, length, mtime or ctime are not the same.
     pub fn changed_since(&self, earlier: &Identity) -> bool {
         (self.dev, self.ino, self.size, self.mtime, self.ctime)
-            != (
-                earlier.dev,
-                earlier.ino,
-                earlier.size,
-                earlier.mtime,
-                earlier.ctime,
-            )
+            != (earlier.dev, earlier.ino, earlier.size, earlier.mtime, earlier.ctime)
     }
 }
 
@@ -110,14 +104,9 @@ impl SourceFile {
             Err(Errno::PERM) => rustix::fs::openat(CWD, path, flags, Mode::empty())?,
             other => other?,
         };
-        let source = Self {
-            file: File::from(handle),
-        };
+        let source = Self { file: File::from(handle) };
         if source.identity()?.kind != SourceKind::File {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         Ok(source)
     }
@@ -170,10 +159,7 @@ impl SourceFile {
             Err(Errno::INVAL | Errno::OPNOTSUPP) => return self.whole_rest(offset),
             Err(errno) => return Err(errno.into()),
         };
-        Ok(Some((
-            start,
-            rustix::fs::seek(&self.file, SeekFrom::Hole(start))?,
-        )))
+        Ok(Some((start, rustix::fs::seek(&self.file, SeekFrom::Hole(start))?)))
     }
 
     /// Extended attributes, sorted by name. Empty where the file system has none.
@@ -195,11 +181,7 @@ impl SourceFile {
 /// # Errors
 /// The kernel's.
 pub fn identity(path: &Path) -> io::Result<Identity> {
-    Ok(identity_at(
-        CWD,
-        path,
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-    )?)
+    Ok(identity_at(CWD, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?)
 }
 
 /// Facts about what a path leads to, symbolic links followed: for the roots that the user names.
@@ -227,11 +209,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(path)
 }
 
-fn identity_at(
-    at: impl rustix::fd::AsFd,
-    path: &Path,
-    flags: AtFlags,
-) -> rustix::io::Result<Identity> {
+fn identity_at(at: impl rustix::fd::AsFd, path: &Path, flags: AtFlags) -> rustix::io::Result<Identity> {
     let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     match rustix::fs::statx(&at, path, flags, mask) {
         Ok(facts) => Ok(from_statx(&facts)),
@@ -242,10 +220,7 @@ fn identity_at(
 }
 
 fn from_statx(facts: &rustix::fs::Statx) -> Identity {
-    let time = |t: &rustix::fs::StatxTimestamp| UnixTime {
-        seconds: t.tv_sec,
-        nanos: t.tv_nsec,
-    };
+    let time = |t: &rustix::fs::StatxTimestamp| UnixTime { seconds: t.tv_sec, nanos: t.tv_nsec };
     let has_birth = StatxFlags::from_bits_retain(facts.stx_mask).contains(StatxFlags::BTIME);
     let mode = u32::from(facts.stx_mode);
     Identity {
@@ -274,17 +249,9 @@ fn from_stat(facts: &rustix::fs::Stat) -> Identity {
         dev: facts.st_dev.into(),
         ino: facts.st_ino.into(),
         size: u64::try_from(facts.st_size).unwrap_or(0),
-        allocated_bytes: u64::try_from(facts.st_blocks)
-            .unwrap_or(0)
-            .saturating_mul(512),
-        mtime: UnixTime {
-            seconds: facts.st_mtime.into(),
-            nanos: nanos(facts.st_mtime_nsec.into()),
-        },
-        ctime: UnixTime {
-            seconds: facts.st_ctime.into(),
-            nanos: nanos(facts.st_ctime_nsec.into()),
-        },
+        allocated_bytes: u64::try_from(facts.st_blocks).unwrap_or(0).saturating_mul(512),
+        mtime: UnixTime { seconds: facts.st_mtime.into(), nanos: nanos(facts.st_mtime_nsec.into()) },
+        ctime: UnixTime { seconds: facts.st_ctime.into(), nanos: nanos(facts.st_ctime_nsec.into()) },
         birth: None,
         mode: facts.st_mode & 0o7777,
         uid: facts.st_uid,

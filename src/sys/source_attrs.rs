@@ -28,10 +28,7 @@ pub struct Xattr {
 /// The kernel's, other than "not supported" and "gone meanwhile".
 pub fn xattrs_of_file(file: impl AsFd) -> io::Result<Vec<Xattr>> {
     let fd = file.as_fd();
-    collect(
-        |list| rustix::fs::flistxattr(fd, list),
-        |name, value| rustix::fs::fgetxattr(fd, name, value),
-    )
+    collect(|list| rustix::fs::flistxattr(fd, list), |name, value| rustix::fs::fgetxattr(fd, name, value))
 }
 
 /// Attributes of a path that is not followed if it is a symbolic link, sorted by name.
@@ -39,10 +36,7 @@ pub fn xattrs_of_file(file: impl AsFd) -> io::Result<Vec<Xattr>> {
 /// # Errors
 /// The kernel's, other than "not supported" and "gone meanwhile".
 pub fn xattrs_of_path(path: &Path) -> io::Result<Vec<Xattr>> {
-    collect(
-        |list| rustix::fs::llistxattr(path, list),
-        |name, value| rustix::fs::lgetxattr(path, name, value),
-    )
+    collect(|list| rustix::fs::llistxattr(path, list), |name, value| rustix::fs::lgetxattr(path, name, value))
 }
 
 fn collect(
@@ -53,15 +47,9 @@ fn collect(
         return Ok(Vec::new());
     };
     let mut all = Vec::new();
-    for name in names
-        .split(|&byte| byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         if let Some(value) = read(|buf| get(std::ffi::OsStr::from_bytes(name), buf))? {
-            all.push(Xattr {
-                name: name.to_vec(),
-                value,
-            });
+            all.push(Xattr { name: name.to_vec(), value });
         }
     }
     all.sort();

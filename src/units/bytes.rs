@@ -60,11 +60,7 @@ impl Bytes {
 
     /// How many pieces of `piece` bytes hold this size, the last one perhaps short; `None` when `piece` is zero.
     pub const fn div_ceil(self, piece: Self) -> Option<u64> {
-        if piece.0 == 0 {
-            None
-        } else {
-            Some(self.0.div_ceil(piece.0))
-        }
+        if piece.0 == 0 { None } else { Some(self.0.div_ceil(piece.0)) }
     }
 
     /// `400 TB`, to four significant digits, in powers of 1000.
@@ -87,22 +83,15 @@ impl Bytes {
                 .copied()
                 .unwrap_or(("B", 1))
         };
-        let (name, unit) = [best(&DECIMAL), best(&BINARY)]
-            .into_iter()
-            .max_by_key(|(_, unit)| *unit)
-            .unwrap_or(("B", 1));
+        let (name, unit) =
+            [best(&DECIMAL), best(&BINARY)].into_iter().max_by_key(|(_, unit)| *unit).unwrap_or(("B", 1));
         format!("{}{name}", self.0 / unit)
     }
 }
 
 /// A value in the largest unit that keeps it at or above one.
 fn scaled(bytes: u64, units: &[(&str, u64)]) -> String {
-    let (name, unit) = units
-        .iter()
-        .rev()
-        .find(|(_, unit)| bytes >= *unit)
-        .copied()
-        .unwrap_or(("B", 1));
+    let (name, unit) = units.iter().rev().find(|(_, unit)| bytes >= *unit).copied().unwrap_or(("B", 1));
     if unit == 1 {
         return format!("{bytes} B");
     }
@@ -115,11 +104,7 @@ fn scaled(bytes: u64, units: &[(&str, u64)]) -> String {
         1
     };
     let text = format!("{value:.places$}");
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} {name}")
 }
 
@@ -136,11 +121,7 @@ impl fmt::Display for Bytes {
 /// The sizes of `units` by name, and `KB`, which everybody writes.
 fn unit_bytes(unit: &str) -> Option<u64> {
     let unit = if unit == "KB" { "kB" } else { unit };
-    DECIMAL
-        .iter()
-        .chain(&BINARY)
-        .find(|(name, _)| *name == unit)
-        .map(|(_, bytes)| *bytes)
+    DECIMAL.iter().chain(&BINARY).find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes)
 }
 
 /// What to say about a unit that is not one of ours.
@@ -159,9 +140,7 @@ fn advice(number: &str, unit: &str) -> Option<String> {
         "b" | "bit" | "bits" | "ib" => Some(format!(
             "a small b means bits; for a size in bytes write {number}{small}B (10^3 steps) or {number}{letter}iB (2^10 steps)"
         )),
-        "B" | "iB" => Some(format!(
-            "write {number}{small}B or {number}{letter}iB, with capitals as shown"
-        )),
+        "B" | "iB" => Some(format!("write {number}{small}B or {number}{letter}iB, with capitals as shown")),
         _ => None,
     }
 }
@@ -172,34 +151,18 @@ impl FromStr for Bytes {
     /// Reads `400TB`, `64 MiB`, `1.5PB`; a fraction of a byte is rounded to the nearest whole one.
     fn from_str(text: &str) -> Result<Self, Error> {
         const EXAMPLE: &str = "400TB (10^12 bytes) or 400TiB (2^40 bytes)";
-        let malformed = || Error::Malformed {
-            kind: "size",
-            text: text.to_owned(),
-            example: EXAMPLE,
-        };
+        let malformed = || Error::Malformed { kind: "size", text: text.to_owned(), example: EXAMPLE };
         let (number, unit) = Decimal::split(text).ok_or_else(malformed)?;
         if unit.is_empty() {
-            return Err(Error::UnitMissing {
-                text: text.to_owned(),
-                example: EXAMPLE,
-            });
+            return Err(Error::UnitMissing { text: text.to_owned(), example: EXAMPLE });
         }
         let Some(factor) = unit_bytes(unit) else {
             let number = text.trim().strip_suffix(unit).unwrap_or("").trim();
-            let refused = |advice| Error::UnitRefused {
-                text: text.to_owned(),
-                advice,
-            };
+            let refused = |advice| Error::UnitRefused { text: text.to_owned(), advice };
             return Err(advice(number, unit).map_or_else(malformed, refused));
         };
-        let bytes = number
-            .times(u128::from(factor))
-            .and_then(|b| u64::try_from(b).ok());
-        bytes.map(Self).ok_or_else(|| Error::TooLarge {
-            kind: "size",
-            text: text.to_owned(),
-            limit: "18.4 EB",
-        })
+        let bytes = number.times(u128::from(factor)).and_then(|b| u64::try_from(b).ok());
+        bytes.map(Self).ok_or_else(|| Error::TooLarge { kind: "size", text: text.to_owned(), limit: "18.4 EB" })
     }
 }
 
@@ -232,9 +195,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> u64 {
-        text.parse::<Bytes>()
-            .map(Bytes::get)
-            .unwrap_or_else(|e| panic!("{text}: {e}"))
+        text.parse::<Bytes>().map(Bytes::get).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
     #[test]
@@ -263,10 +224,7 @@ mod tests {
 
     #[test]
     fn prints_both_readings() {
-        assert_eq!(
-            Bytes::new(400_000_000_000_000).to_string(),
-            "400 TB (363.8 TiB)"
-        );
+        assert_eq!(Bytes::new(400_000_000_000_000).to_string(), "400 TB (363.8 TiB)");
         assert_eq!(Bytes::new(1 << 30).binary(), "1 GiB");
         assert_eq!(Bytes::new(999).to_string(), "999 B");
     }

@@ -24,19 +24,14 @@ impl BusinessCalendar {
         let (mut before, mut days) = (vec![0], Vec::new());
         let mut date = start;
         for day in 0..HORIZON_DAYS {
-            let works = !matches!(date.weekday(), Weekday::Saturday | Weekday::Sunday)
-                && !holidays.contains(&date);
+            let works = !matches!(date.weekday(), Weekday::Saturday | Weekday::Sunday) && !holidays.contains(&date);
             if works {
                 days.push(day);
             }
             before.push(u32::try_from(days.len()).unwrap_or(u32::MAX));
             date = date.tomorrow().unwrap_or(date);
         }
-        Self {
-            start,
-            before,
-            days,
-        }
+        Self { start, before, days }
     }
 
     /// Day 0.
@@ -73,10 +68,7 @@ impl BusinessCalendar {
         let Some(&before) = self.before.get(day as usize) else {
             return Days::new(time.get() + business.get() * 7.0 / 5.0);
         };
-        let on_business = self
-            .before
-            .get(day as usize + 1)
-            .is_some_and(|after| *after > before);
+        let on_business = self.before.get(day as usize + 1).is_some_and(|after| *after > before);
         let into = if on_business { time.get() - day } else { 0.0 };
         let position = f64::from(before) + into + business.get();
         match self.days.get(position.floor() as usize) {
@@ -116,11 +108,7 @@ mod tests {
     fn weekends_and_holidays_do_not_count() {
         let calendar = friday();
         let after = |time, days| calendar.add(Days::new(time), Days::new(days)).get();
-        assert_eq!(
-            after(0.5, 1.0),
-            3.5,
-            "Friday noon and one business day is Monday noon"
-        );
+        assert_eq!(after(0.5, 1.0), 3.5, "Friday noon and one business day is Monday noon");
         assert_eq!(after(1.5, 0.0), 3.0, "Saturday becomes Monday morning");
         assert_eq!(after(5.0, 1.0), 7.0, "Wednesday skips the holiday Thursday");
     }
@@ -130,10 +118,7 @@ mod tests {
         let calendar = friday();
         let pickup = |time| calendar.next_pickup(Days::new(time), 16).get();
         assert!((pickup(0.5) - 16.0 / 24.0).abs() < 1e-9);
-        assert!(
-            (pickup(0.9) - (3.0 + 16.0 / 24.0)).abs() < 1e-9,
-            "missed on Friday, so Monday"
-        );
+        assert!((pickup(0.9) - (3.0 + 16.0 / 24.0)).abs() < 1e-9, "missed on Friday, so Monday");
     }
 
     proptest! {

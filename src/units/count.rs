@@ -9,9 +9,7 @@ use super::Error;
 use super::decimal::Decimal;
 
 /// A count, 0 to 2^64 - 1.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Count(u64);
 
@@ -52,11 +50,7 @@ impl FromStr for Count {
 
     /// Reads `12000000`, `12,000,000`, `12M`, `1.5k`, `2G`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let malformed = || Error::Malformed {
-            kind: "count",
-            text: text.to_owned(),
-            example: "12M or 12000000",
-        };
+        let malformed = || Error::Malformed { kind: "count", text: text.to_owned(), example: "12M or 12000000" };
         let (number, unit) = Decimal::split(text).ok_or_else(malformed)?;
         let factor = match unit {
             "" => 1,
@@ -65,10 +59,7 @@ impl FromStr for Count {
             "G" => 1_000_000_000,
             "m" => {
                 let advice = "m could mean thousand or million; write k, M or G".to_owned();
-                return Err(Error::UnitRefused {
-                    text: text.to_owned(),
-                    advice,
-                });
+                return Err(Error::UnitRefused { text: text.to_owned(), advice });
             }
             _ => return Err(malformed()),
         };
@@ -89,22 +80,10 @@ mod tests {
 
     #[test]
     fn suffixes_are_powers_of_a_thousand() {
-        for (text, count) in [
-            ("12M", 12_000_000),
-            ("1.5k", 1_500),
-            ("2G", 2_000_000_000),
-            ("7", 7),
-            ("1,000", 1_000),
-        ] {
+        for (text, count) in [("12M", 12_000_000), ("1.5k", 1_500), ("2G", 2_000_000_000), ("7", 7), ("1,000", 1_000)] {
             assert_eq!(text.parse::<Count>().map(Count::get), Ok(count));
         }
-        assert!(
-            "12m"
-                .parse::<Count>()
-                .expect_err("m")
-                .to_string()
-                .contains("million")
-        );
+        assert!("12m".parse::<Count>().expect_err("m").to_string().contains("million"));
         assert!("many".parse::<Count>().is_err());
     }
 

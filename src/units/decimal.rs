@@ -61,19 +61,13 @@ mod tests {
         let (n, rest) = Decimal::split(" 1_000.25 TB ").expect("valid");
         assert_eq!(n.times(100), Some(100_025));
         assert_eq!(rest, "TB");
-        assert_eq!(
-            Decimal::split("1,800").expect("valid").0.times(1),
-            Some(1800)
-        );
+        assert_eq!(Decimal::split("1,800").expect("valid").0.times(1), Some(1800));
     }
 
     #[test]
     fn refuses_what_is_no_number() {
         for text in ["", "TB", ".5", "5.", "-3", "12345678901234567890123"] {
-            assert!(
-                Decimal::split(text).is_none_or(|(_, rest)| rest.starts_with('.')),
-                "{text}"
-            );
+            assert!(Decimal::split(text).is_none_or(|(_, rest)| rest.starts_with('.')), "{text}");
         }
     }
 }

@@ -64,10 +64,7 @@ impl Usd {
         }
         let product = i128::from(self.0) * i128::from(numerator);
         let denominator = i128::from(denominator);
-        let (floor, rest) = (
-            product.div_euclid(denominator),
-            product.rem_euclid(denominator),
-        );
+        let (floor, rest) = (product.div_euclid(denominator), product.rem_euclid(denominator));
         let up = match (2 * rest).cmp(&denominator) {
             std::cmp::Ordering::Greater => 1,
             std::cmp::Ordering::Equal => floor.rem_euclid(2),
@@ -116,11 +113,7 @@ fn significant(value: f64) -> String {
         2
     };
     let text = format!("{value:.places$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 impl Add for Usd {
@@ -158,28 +151,19 @@ impl FromStr for Usd {
 
     /// Reads `$1,800`, `0.0125`, `250 USD`; a negative amount is refused.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let malformed = || Error::Malformed {
-            kind: "sum of money",
-            text: text.to_owned(),
-            example: "1800USD or $1800",
-        };
+        let malformed =
+            || Error::Malformed { kind: "sum of money", text: text.to_owned(), example: "1800USD or $1800" };
         if text.trim_start_matches(['$', ' ']).starts_with('-') {
-            return Err(Error::OutOfRange {
-                text: text.to_owned(),
-                advice: "a price or budget is not negative",
-            });
+            return Err(Error::OutOfRange { text: text.to_owned(), advice: "a price or budget is not negative" });
         }
-        let (number, unit) =
-            Decimal::split(text.trim().trim_start_matches('$')).ok_or_else(malformed)?;
+        let (number, unit) = Decimal::split(text.trim().trim_start_matches('$')).ok_or_else(malformed)?;
         let factor = match unit {
             "" | "USD" | "usd" => 1,
             "k" => 1_000,
             "M" => 1_000_000,
             _ => return Err(malformed()),
         };
-        let micros = number
-            .times(1_000_000 * factor)
-            .and_then(|m| i64::try_from(m).ok());
+        let micros = number.times(1_000_000 * factor).and_then(|m| i64::try_from(m).ok());
         micros.map(Self).ok_or_else(|| Error::TooLarge {
             kind: "sum",
             text: text.to_owned(),
@@ -193,11 +177,7 @@ impl Serialize for Usd {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
-        s.collect_str(&format_args!(
-            "{sign}{}.{:06}",
-            micros / 1_000_000,
-            micros % 1_000_000
-        ))
+        s.collect_str(&format_args!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000))
     }
 }
 
@@ -226,21 +206,14 @@ mod tests {
     #[test]
     fn a_price_per_gb_is_exact() {
         let price = Usd::from_micros(12_500);
-        assert_eq!(
-            price.times_ratio(40_000_000_000_000, 1_000_000_000),
-            Usd::dollars(500)
-        );
+        assert_eq!(price.times_ratio(40_000_000_000_000, 1_000_000_000), Usd::dollars(500));
     }
 
     #[test]
     fn short_form_keeps_three_digits() {
-        for (dollars, text) in [
-            (7_662.5, "$7,660"),
-            (12.5, "$12.5"),
-            (1_234_567.0, "$1.23 M"),
-            (0.05, "$0.05"),
-            (83_214.0, "$83,200"),
-        ] {
+        for (dollars, text) in
+            [(7_662.5, "$7,660"), (12.5, "$12.5"), (1_234_567.0, "$1.23 M"), (0.05, "$0.05"), (83_214.0, "$83,200")]
+        {
             assert_eq!(Usd::from_f64(dollars).short(), text);
         }
     }

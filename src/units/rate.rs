@@ -36,11 +36,7 @@ impl BitsPerSecond {
 impl BytesPerSecond {
     /// From bytes per second; anything negative or not finite becomes zero.
     pub fn new(bytes: f64) -> Self {
-        Self(if bytes.is_finite() && bytes > 0.0 {
-            bytes
-        } else {
-            0.0
-        })
+        Self(if bytes.is_finite() && bytes > 0.0 { bytes } else { 0.0 })
     }
 
     /// Bytes per second.
@@ -49,34 +45,16 @@ impl BytesPerSecond {
     }
 }
 
-const STEPS: [(&str, u64); 5] = [
-    ("", 1),
-    ("k", 1_000),
-    ("M", 1_000_000),
-    ("G", 1_000_000_000),
-    ("T", 1_000_000_000_000),
-];
+const STEPS: [(&str, u64); 5] =
+    [("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000), ("T", 1_000_000_000_000)];
 
 /// `1.25 Gbit/s`, or `100 MB/s`: up to four significant digits.
 fn scaled(value: f64, unit: &str) -> String {
-    let (name, step) = STEPS
-        .iter()
-        .rev()
-        .find(|(_, step)| value >= *step as f64)
-        .copied()
-        .unwrap_or(("", 1));
+    let (name, step) = STEPS.iter().rev().find(|(_, step)| value >= *step as f64).copied().unwrap_or(("", 1));
     let value = value / step as f64;
-    let places = if value < 10.0 {
-        2
-    } else {
-        usize::from(value < 100.0)
-    };
+    let places = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     let text = format!("{value:.places$}");
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} {name}{unit}/s")
 }
 
@@ -110,28 +88,16 @@ impl FromStr for BitsPerSecond {
 
     /// Reads `1Gbit/s`, `100 Mbps`, `10Gb/s`. Bytes per second are refused with the conversion.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let malformed = || Error::Malformed {
-            kind: "link rate",
-            text: text.to_owned(),
-            example: LINK_EXAMPLE,
-        };
+        let malformed = || Error::Malformed { kind: "link rate", text: text.to_owned(), example: LINK_EXAMPLE };
         let (number, unit) = Decimal::split(text).ok_or_else(malformed)?;
         if unit.is_empty() {
-            return Err(Error::UnitMissing {
-                text: text.to_owned(),
-                example: LINK_EXAMPLE,
-            });
+            return Err(Error::UnitMissing { text: text.to_owned(), example: LINK_EXAMPLE });
         }
-        let refused = |advice: String| Error::UnitRefused {
-            text: text.to_owned(),
-            advice,
-        };
+        let refused = |advice: String| Error::UnitRefused { text: text.to_owned(), advice };
         let (step, rest) = prefix(unit);
         match rest {
             "bit/s" | "bps" | "b/s" => {
-                let bits = number
-                    .times(u128::from(step))
-                    .and_then(|b| u64::try_from(b).ok());
+                let bits = number.times(u128::from(step)).and_then(|b| u64::try_from(b).ok());
                 bits.map(Self).ok_or_else(|| Error::TooLarge {
                     kind: "link rate",
                     text: text.to_owned(),
@@ -140,18 +106,11 @@ impl FromStr for BitsPerSecond {
             }
             "B/s" | "Bps" | "iB/s" => {
                 let bits = number.to_f64() * step as f64 * 8.0;
-                Err(refused(format!(
-                    "B is bytes, and links are sold in bits; {text} is {}",
-                    scaled(bits, "bit")
-                )))
+                Err(refused(format!("B is bytes, and links are sold in bits; {text} is {}", scaled(bits, "bit"))))
             }
             "" | "b" | "B" => Err(refused(format!("write {LINK_EXAMPLE}, with bit and /s"))),
-            _ if unit.to_ascii_lowercase().ends_with("bps")
-                || unit.to_ascii_lowercase().ends_with("b/s") =>
-            {
-                Err(refused(
-                    "small m and g leave bits and bytes open; write Mbit/s or Gbit/s".to_owned(),
-                ))
+            _ if unit.to_ascii_lowercase().ends_with("bps") || unit.to_ascii_lowercase().ends_with("b/s") => {
+                Err(refused("small m and g leave bits and bytes open; write Mbit/s or Gbit/s".to_owned()))
             }
             _ if matches!(unit, "m" | "g" | "t" | "mb" | "gb") => {
                 Err(refused(format!("write {LINK_EXAMPLE}, with bit and /s")))
@@ -166,31 +125,15 @@ impl FromStr for BytesPerSecond {
 
     /// Reads `250MB/s`, `1.5 GB/s`, `90MiB/s`. Bits per second are refused with the conversion.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let malformed = || Error::Malformed {
-            kind: "data rate",
-            text: text.to_owned(),
-            example: RATE_EXAMPLE,
-        };
+        let malformed = || Error::Malformed { kind: "data rate", text: text.to_owned(), example: RATE_EXAMPLE };
         let (number, unit) = Decimal::split(text).ok_or_else(malformed)?;
         if unit.is_empty() {
-            return Err(Error::UnitMissing {
-                text: text.to_owned(),
-                example: RATE_EXAMPLE,
-            });
+            return Err(Error::UnitMissing { text: text.to_owned(), example: RATE_EXAMPLE });
         }
-        let refused = |advice: String| Error::UnitRefused {
-            text: text.to_owned(),
-            advice,
-        };
+        let refused = |advice: String| Error::UnitRefused { text: text.to_owned(), advice };
         if let Some(size) = unit.strip_suffix("iB/s") {
-            let power = "KMGT"
-                .find(size)
-                .filter(|_| size.len() == 1)
-                .ok_or_else(malformed)?;
-            let step = [1_u64 << 10, 1 << 20, 1 << 30, 1 << 40]
-                .get(power)
-                .copied()
-                .unwrap_or(1);
+            let power = "KMGT".find(size).filter(|_| size.len() == 1).ok_or_else(malformed)?;
+            let step = [1_u64 << 10, 1 << 20, 1 << 30, 1 << 40].get(power).copied().unwrap_or(1);
             return Ok(Self(number.to_f64() * step as f64));
         }
         let (step, rest) = prefix(unit);
@@ -198,10 +141,7 @@ impl FromStr for BytesPerSecond {
             "B/s" => Ok(Self(number.to_f64() * step as f64)),
             "bit/s" | "bps" | "b/s" => {
                 let bytes = number.to_f64() * step as f64 / 8.0;
-                Err(refused(format!(
-                    "bit is an eighth of a byte; {text} is {}",
-                    scaled(bytes, "B")
-                )))
+                Err(refused(format!("bit is an eighth of a byte; {text} is {}", scaled(bytes, "B"))))
             }
             "" | "b" | "B" | "Bps" => Err(refused(format!("write {RATE_EXAMPLE}, with B and /s"))),
             _ => Err(malformed()),
@@ -233,9 +173,7 @@ impl<'de> Deserialize<'de> for BitsPerSecond {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         match NumberOrText::deserialize(d)? {
             NumberOrText::Whole(bits) => Ok(Self(bits)),
-            NumberOrText::Number(_) => Err(de::Error::custom(
-                "a link rate is a whole number of bits per second",
-            )),
+            NumberOrText::Number(_) => Err(de::Error::custom("a link rate is a whole number of bits per second")),
             NumberOrText::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }
@@ -246,9 +184,9 @@ impl<'de> Deserialize<'de> for BytesPerSecond {
         match NumberOrText::deserialize(d)? {
             NumberOrText::Whole(bytes) => Ok(Self::new(bytes as f64)),
             NumberOrText::Number(bytes) if bytes.is_finite() && bytes >= 0.0 => Ok(Self(bytes)),
-            NumberOrText::Number(_) => Err(de::Error::custom(
-                "a rate is a finite number of bytes per second, not negative",
-            )),
+            NumberOrText::Number(_) => {
+                Err(de::Error::custom("a rate is a finite number of bytes per second, not negative"))
+            }
             NumberOrText::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }
@@ -266,15 +204,9 @@ mod tests {
         assert_eq!("1.25 Gbps".parse(), Ok(BitsPerSecond::new(1_250_000_000)));
         assert_eq!("250MB/s".parse(), Ok(BytesPerSecond::new(250e6)));
         assert_eq!("1MiB/s".parse(), Ok(BytesPerSecond::new(1_048_576.0)));
-        let link = "125MB/s"
-            .parse::<BitsPerSecond>()
-            .expect_err("bytes")
-            .to_string();
+        let link = "125MB/s".parse::<BitsPerSecond>().expect_err("bytes").to_string();
         assert!(link.contains("1 Gbit/s"), "{link}");
-        let disk = "800Mbit/s"
-            .parse::<BytesPerSecond>()
-            .expect_err("bits")
-            .to_string();
+        let disk = "800Mbit/s".parse::<BytesPerSecond>().expect_err("bits").to_string();
         assert!(disk.contains("100 MB/s"), "{disk}");
         for text in ["100M", "100mb", "100mbps", "1G", "100"] {
             assert!(text.parse::<BitsPerSecond>().is_err(), "{text}");

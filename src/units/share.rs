@@ -21,11 +21,7 @@ impl Share {
 
     /// From a number, moved into 0 to 1; not a number becomes 0.
     pub fn new(value: f64) -> Self {
-        Self(if value.is_nan() {
-            0.0
-        } else {
-            value.clamp(0.0, 1.0)
-        })
+        Self(if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) })
     }
 
     /// The number from 0 to 1.
@@ -46,11 +42,7 @@ impl FromStr for Share {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let malformed = || Error::Malformed {
-            kind: "share",
-            text: text.to_owned(),
-            example: "80% or 0.8",
-        };
+        let malformed = || Error::Malformed { kind: "share", text: text.to_owned(), example: "80% or 0.8" };
         let (number, unit) = Decimal::split(text).ok_or_else(malformed)?;
         let value = match unit {
             "%" => number.to_f64() / 100.0,
@@ -59,10 +51,7 @@ impl FromStr for Share {
         };
         if value > 1.0 {
             let advice = "a share goes from 0% to 100%, or from 0 to 1; write 80% or 0.8";
-            return Err(Error::OutOfRange {
-                text: text.to_owned(),
-                advice,
-            });
+            return Err(Error::OutOfRange { text: text.to_owned(), advice });
         }
         Ok(Self(value))
     }
@@ -78,9 +67,9 @@ impl<'de> Deserialize<'de> for Share {
         }
         match Either::deserialize(d)? {
             Either::Number(value) if (0.0..=1.0).contains(&value) => Ok(Self(value)),
-            Either::Number(value) => Err(de::Error::custom(format!(
-                "{value} is no share: write 0 to 1, or a text like \"80%\""
-            ))),
+            Either::Number(value) => {
+                Err(de::Error::custom(format!("{value} is no share: write 0 to 1, or a text like \"80%\"")))
+            }
             Either::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }
@@ -94,16 +83,8 @@ mod tests {
     fn percent_and_fraction_agree() {
         assert_eq!("80%".parse(), Ok(Share::new(0.8)));
         assert_eq!("0.8".parse(), Ok(Share::new(0.8)));
-        assert_eq!(
-            "12.5%".parse::<Share>().map(|s| s.to_string()),
-            Ok("12.5%".to_owned())
-        );
-        assert!(
-            "80".parse::<Share>()
-                .expect_err("80")
-                .to_string()
-                .contains("80%")
-        );
+        assert_eq!("12.5%".parse::<Share>().map(|s| s.to_string()), Ok("12.5%".to_owned()));
+        assert!("80".parse::<Share>().expect_err("80").to_string().contains("80%"));
         assert!("110%".parse::<Share>().is_err());
     }
 }

@@ -42,11 +42,7 @@ impl Days {
 
     /// From a number of days; a negative number becomes zero, not a number becomes "never".
     pub fn new(days: f64) -> Self {
-        Self(if days.is_nan() {
-            f64::INFINITY
-        } else {
-            days.max(0.0)
-        })
+        Self(if days.is_nan() { f64::INFINITY } else { days.max(0.0) })
     }
 
     /// From seconds, by the same rules.
@@ -88,11 +84,7 @@ impl fmt::Display for Days {
         } else {
             (seconds, "second")
         };
-        let text = if value < 9.95 {
-            format!("{value:.1}")
-        } else {
-            format!("{value:.0}")
-        };
+        let text = if value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") };
         let text = text.strip_suffix(".0").unwrap_or(&text);
         write!(f, "{text} {unit}{}", if text == "1" { "" } else { "s" })
     }
@@ -104,11 +96,7 @@ impl FromStr for Span {
     /// Reads `14d`, `6h`, `90min`, `45s`, `2w`, also spelled out.
     fn from_str(text: &str) -> Result<Self, Error> {
         const EXAMPLE: &str = "14d, 6h, 90min or 45s";
-        let malformed = || Error::Malformed {
-            kind: "span of time",
-            text: text.to_owned(),
-            example: EXAMPLE,
-        };
+        let malformed = || Error::Malformed { kind: "span of time", text: text.to_owned(), example: EXAMPLE };
         let (number, unit) = Decimal::split(text).ok_or_else(malformed)?;
         let seconds: u128 = match unit {
             "s" | "sec" | "second" | "seconds" => 1,
@@ -117,17 +105,11 @@ impl FromStr for Span {
             "d" | "day" | "days" => 86_400,
             "w" | "week" | "weeks" => 604_800,
             "" => {
-                return Err(Error::UnitMissing {
-                    text: text.to_owned(),
-                    example: EXAMPLE,
-                });
+                return Err(Error::UnitMissing { text: text.to_owned(), example: EXAMPLE });
             }
             "m" | "M" => {
                 let advice = "m could be minutes or months; write 90min or 90d".to_owned();
-                return Err(Error::UnitRefused {
-                    text: text.to_owned(),
-                    advice,
-                });
+                return Err(Error::UnitRefused { text: text.to_owned(), advice });
             }
             _ => return Err(malformed()),
         };
@@ -158,11 +140,7 @@ impl<'de> Deserialize<'de> for Span {
 impl Serialize for Days {
     /// A number of days, or `null` when it never ends (JSON has no infinity).
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if self.0.is_finite() {
-            s.serialize_f64(self.0)
-        } else {
-            s.serialize_none()
-        }
+        if self.0.is_finite() { s.serialize_f64(self.0) } else { s.serialize_none() }
     }
 }
 
@@ -172,22 +150,12 @@ mod tests {
 
     #[test]
     fn reads_the_usual_spellings() {
-        for (text, seconds) in [
-            ("14d", 1_209_600),
-            ("6 h", 21_600),
-            ("90min", 5_400),
-            ("1.5 days", 129_600),
-            ("2w", 1_209_600),
-        ] {
+        for (text, seconds) in
+            [("14d", 1_209_600), ("6 h", 21_600), ("90min", 5_400), ("1.5 days", 129_600), ("2w", 1_209_600)]
+        {
             assert_eq!(text.parse(), Ok(Span::from_secs(seconds)), "{text}");
         }
-        assert!(
-            "90m"
-                .parse::<Span>()
-                .expect_err("m")
-                .to_string()
-                .contains("90min")
-        );
+        assert!("90m".parse::<Span>().expect_err("m").to_string().contains("90min"));
         assert!("14".parse::<Span>().is_err());
     }
 

@@ -1,10 +1,6 @@
 //! The one integration binary: linking once keeps the inner loop fast.
 #![allow(missing_docs, reason = "tests are documented by their names")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test may panic and says aloud when it is skipped"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
 mod sys_conformance;
 mod sys_crash;

@@ -87,15 +87,9 @@ fn the_last_unsynced_write_is_torn_and_earlier_ones_stay() {
     let file = fs.open_write(p("/f"), Access::Buffered).unwrap();
     file.write_all_at(b"bbbb", 0).unwrap();
     file.write_all_at(b"cccc", 4).unwrap();
-    assert_eq!(
-        &fs.crash(CrashKeep::TornLast).contents(p("/f")).unwrap()[..10],
-        b"bbbbccaaaa"
-    );
+    assert_eq!(&fs.crash(CrashKeep::TornLast).contents(p("/f")).unwrap()[..10], b"bbbbccaaaa");
     file.sync_data().unwrap();
-    assert_eq!(
-        &fs.crash(CrashKeep::TornLast).contents(p("/f")).unwrap()[..10],
-        b"bbbbccccaa"
-    );
+    assert_eq!(&fs.crash(CrashKeep::TornLast).contents(p("/f")).unwrap()[..10], b"bbbbccccaa");
 }
 
 #[test]
@@ -107,11 +101,7 @@ fn any_subset_of_unsynced_pages_may_survive() {
         let file = fs.open_write(p("/f"), Access::Buffered).unwrap();
         file.write_all_at(&[1; 8192], 0).unwrap();
         let back = fs.crash(CrashKeep::Random(seed)).contents(p("/f")).unwrap();
-        assert_eq!(
-            back,
-            fs.crash(CrashKeep::Random(seed)).contents(p("/f")).unwrap(),
-            "reproducible"
-        );
+        assert_eq!(back, fs.crash(CrashKeep::Random(seed)).contents(p("/f")).unwrap(), "reproducible");
         outcomes.insert((back[0], back[4095], back[4096], back[8191]));
     }
     let expected = [(0, 0, 0, 0), (0, 0, 1, 1), (1, 1, 0, 0), (1, 1, 1, 1)];
@@ -130,9 +120,7 @@ fn the_power_goes_at_the_chosen_operation_and_stays_off() {
         file.sync_data().unwrap_err(),
         file.read_at(&mut [0], 0).unwrap_err(),
         fs.list(p("/")).unwrap_err(),
-        fs.create_new(p("/g"), Access::Buffered)
-            .map(drop)
-            .unwrap_err(),
+        fs.create_new(p("/g"), Access::Buffered).map(drop).unwrap_err(),
         fs.sync_dir(p("/")).unwrap_err(),
     ];
     assert!(errors.iter().all(is_power_lost), "{errors:?}");
@@ -140,16 +128,9 @@ fn the_power_goes_at_the_chosen_operation_and_stays_off() {
     let start = |keep| fs.crash(keep).contents(p("/f")).unwrap()[..6].to_vec();
     assert_eq!(start(CrashKeep::Synced), b"aaaaaa");
     assert_eq!(start(CrashKeep::All), b"1aaaaa");
-    assert_eq!(
-        start(CrashKeep::TornLast),
-        b"122aaa",
-        "the write the cut fell into is torn"
-    );
+    assert_eq!(start(CrashKeep::TornLast), b"122aaa", "the write the cut fell into is torn");
     let back = fs.crash(CrashKeep::All);
-    assert!(
-        back.create_new(p("/g"), Access::Buffered).is_ok(),
-        "the power is back on"
-    );
+    assert!(back.create_new(p("/g"), Access::Buffered).is_ok(), "the power is back on");
 }
 
 #[test]
@@ -162,16 +143,7 @@ fn operations_are_recorded_in_order() {
     fs.sync_dir(p("/")).unwrap();
     let operations = fs.operations();
     let kinds: Vec<_> = operations.iter().map(|operation| operation.kind).collect();
-    assert_eq!(
-        kinds,
-        [
-            OpKind::CreateNew,
-            OpKind::Write,
-            OpKind::SyncData,
-            OpKind::Rename,
-            OpKind::SyncDir
-        ]
-    );
+    assert_eq!(kinds, [OpKind::CreateNew, OpKind::Write, OpKind::SyncData, OpKind::Rename, OpKind::SyncDir]);
     assert_eq!((operations[1].offset, operations[1].len), (5, 3));
     assert_eq!(operations[3].to.as_deref(), Some(p("/g")));
 }
@@ -181,14 +153,8 @@ fn a_full_file_system_says_so_and_keeps_what_it_has() {
     let fs = with_durable_file();
     fs.set_capacity(25);
     let file = fs.open_write(p("/f"), Access::Buffered).unwrap();
-    assert_eq!(
-        file.write_all_at(&[1; 10], 16).unwrap_err().kind(),
-        io::ErrorKind::StorageFull
-    );
-    assert_eq!(
-        file.set_len(u64::MAX).unwrap_err().kind(),
-        io::ErrorKind::FileTooLarge
-    );
+    assert_eq!(file.write_all_at(&[1; 10], 16).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(file.set_len(u64::MAX).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     file.write_all_at(&[1; 9], 16).unwrap();
     assert_eq!(fs.space(p("/")).unwrap().free_bytes, 0);
 }
@@ -202,19 +168,12 @@ fn faulty(rule: FaultRule) -> (MemFs, FaultFs) {
 
 #[test]
 fn a_fault_hits_the_call_it_names_and_no_other() {
-    let (_, fs) = faulty(
-        FaultRule::new(OpKind::SyncData, Fault::Errno(EIO))
-            .path("/f")
-            .nth(2)
-            .times(2),
-    );
+    let (_, fs) = faulty(FaultRule::new(OpKind::SyncData, Fault::Errno(EIO)).path("/f").nth(2).times(2));
     let file = fs.open_write(p("/f"), Access::Buffered).unwrap();
     let other = fs.create_new(p("/other"), Access::Buffered).unwrap();
     other.sync_data().unwrap();
     assert_eq!(fs.unexercised().len(), 1);
-    let outcomes: Vec<_> = (0..4)
-        .map(|_| file.sync_data().map_err(|error| error.raw_os_error()))
-        .collect();
+    let outcomes: Vec<_> = (0..4).map(|_| file.sync_data().map_err(|error| error.raw_os_error())).collect();
     assert_eq!(outcomes, [Ok(()), Err(Some(EIO)), Err(Some(EIO)), Ok(())]);
     fs.assert_all_exercised();
 }
@@ -229,20 +188,11 @@ fn a_fault_that_never_happened_fails_the_test() {
 #[test]
 fn short_reads_and_writes_are_short() {
     let (inner, fs) = faulty(FaultRule::new(OpKind::Read, Fault::ShortRead(3)));
-    fs.add(FaultRule::new(
-        OpKind::Write,
-        Fault::ShortWrite {
-            bytes: 2,
-            errno: ENOSPC,
-        },
-    ));
+    fs.add(FaultRule::new(OpKind::Write, Fault::ShortWrite { bytes: 2, errno: ENOSPC }));
     let file = fs.open_write(p("/f"), Access::Buffered).unwrap();
     assert_eq!(file.read_at(&mut [0; 10], 0).unwrap(), 3);
     assert_eq!(file.read_at(&mut [0; 10], 0).unwrap(), 10);
-    assert_eq!(
-        file.write_all_at(b"bbbb", 0).unwrap_err().raw_os_error(),
-        Some(ENOSPC)
-    );
+    assert_eq!(file.write_all_at(b"bbbb", 0).unwrap_err().raw_os_error(), Some(ENOSPC));
     assert_eq!(&inner.contents(p("/f")).unwrap()[..4], b"bbaa");
     fs.assert_all_exercised();
 }

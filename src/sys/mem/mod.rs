@@ -112,14 +112,7 @@ impl MemFs {
         let state = self.lock();
         let nodes = after_crash(&state.nodes, keep);
         let (capacity_bytes, refuse_direct) = (state.capacity_bytes, state.refuse_direct);
-        MemFs {
-            state: Arc::new(Mutex::new(State {
-                nodes,
-                capacity_bytes,
-                refuse_direct,
-                ..State::default()
-            })),
-        }
+        MemFs { state: Arc::new(Mutex::new(State { nodes, capacity_bytes, refuse_direct, ..State::default() })) }
     }
 
     /// Sets the scene: makes a directory and its parents, durable and uncounted.
@@ -172,26 +165,9 @@ impl MemFs {
         Ok(self.handle(&state, node, path, access, writable))
     }
 
-    fn handle(
-        &self,
-        state: &State,
-        node: NodeId,
-        path: &Path,
-        access: Access,
-        writable: bool,
-    ) -> Box<dyn FsFile> {
-        let access = if state.refuse_direct {
-            Access::Buffered
-        } else {
-            access
-        };
-        Box::new(MemFile {
-            state: Arc::clone(&self.state),
-            node,
-            path: path.to_path_buf(),
-            access,
-            writable,
-        })
+    fn handle(&self, state: &State, node: NodeId, path: &Path, access: Access, writable: bool) -> Box<dyn FsFile> {
+        let access = if state.refuse_direct { Access::Buffered } else { access };
+        Box::new(MemFile { state: Arc::clone(&self.state), node, path: path.to_path_buf(), access, writable })
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
@@ -236,16 +212,8 @@ impl Fs for MemFs {
         let at = state.find(dir)?;
         let names = state.dir(at)?.live.clone();
         let item = |(name, node): (OsString, NodeId)| match &state.nodes[node] {
-            Node::Dir(_) => DirItem {
-                name,
-                is_dir: true,
-                len: 0,
-            },
-            Node::File(file) => DirItem {
-                name,
-                is_dir: false,
-                len: file.live.len() as u64,
-            },
+            Node::Dir(_) => DirItem { name, is_dir: true, len: 0 },
+            Node::File(file) => DirItem { name, is_dir: false, len: file.live.len() as u64 },
         };
         Ok(names.into_iter().map(item).collect())
     }
@@ -255,21 +223,13 @@ impl Fs for MemFs {
         state.power()?;
         let node = state.find(path)?;
         Ok(match &state.nodes[node] {
-            Node::Dir(_) => Stat {
-                kind: Kind::Dir,
-                len: 0,
-            },
-            Node::File(file) => Stat {
-                kind: Kind::File,
-                len: file.live.len() as u64,
-            },
+            Node::Dir(_) => Stat { kind: Kind::Dir, len: 0 },
+            Node::File(file) => Stat { kind: Kind::File, len: file.live.len() as u64 },
         })
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.lock()
-            .create(OpKind::CreateDir, path, Node::Dir(DirNode::default()))
-            .map(|_| ())
+        self.lock().create(OpKind::CreateDir, path, Node::Dir(DirNode::default())).map(|_| ())
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -321,22 +281,12 @@ impl MemFile {
     }
 
     /// Checks that the file may grow to `end`, and by which index the operation is known.
-    fn begin_change(
-        &self,
-        state: &mut State,
-        kind: OpKind,
-        offset: u64,
-        len: u64,
-    ) -> io::Result<u64> {
+    fn begin_change(&self, state: &mut State, kind: OpKind, offset: u64, len: u64) -> io::Result<u64> {
         state.power()?;
         if !self.writable {
             return Err(Errno::BADF.into());
         }
-        let end = if kind == OpKind::Write {
-            offset.saturating_add(len)
-        } else {
-            len
-        };
+        let end = if kind == OpKind::Write { offset.saturating_add(len) } else { len };
         if end > FILE_BYTES_MAX {
             return Err(Errno::FBIG.into());
         }
@@ -354,10 +304,7 @@ impl FsFile for MemFile {
         let mut state = self.lock();
         state.power()?;
         let live = &state.file(self.node)?.live;
-        let rest = usize::try_from(offset)
-            .ok()
-            .and_then(|offset| live.get(offset..))
-            .unwrap_or_default();
+        let rest = usize::try_from(offset).ok().and_then(|offset| live.get(offset..)).unwrap_or_default();
         let count = rest.len().min(buf.len());
         buf[..count].copy_from_slice(&rest[..count]);
         Ok(count)

@@ -42,11 +42,7 @@ impl Default for State {
 
 impl State {
     pub(crate) fn power(&self) -> io::Result<()> {
-        if self.power_is_off {
-            Err(io::Error::other(PowerLost))
-        } else {
-            Ok(())
-        }
+        if self.power_is_off { Err(io::Error::other(PowerLost)) } else { Ok(()) }
     }
 
     /// Counts and records an operation that is about to run, unless the power goes first.
@@ -64,24 +60,13 @@ impl State {
         }
         self.power()?;
         let (path, to) = (path.to_path_buf(), to.map(Path::to_path_buf));
-        self.operations.push(Operation {
-            index,
-            kind,
-            path,
-            to,
-            offset,
-            len,
-        });
+        self.operations.push(Operation { index, kind, path, to, offset, len });
         Ok(index)
     }
 
     pub(crate) fn find(&mut self, path: &Path) -> io::Result<NodeId> {
         components(path)?.into_iter().try_fold(ROOT, |at, name| {
-            self.dir(at)?
-                .live
-                .get(&name)
-                .copied()
-                .ok_or_else(|| io::ErrorKind::NotFound.into())
+            self.dir(at)?.live.get(&name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
         })
     }
 
@@ -106,12 +91,7 @@ impl State {
         Ok(id)
     }
 
-    pub(crate) fn add_durable(
-        &mut self,
-        dir: NodeId,
-        name: OsString,
-        node: Node,
-    ) -> io::Result<NodeId> {
+    pub(crate) fn add_durable(&mut self, dir: NodeId, name: OsString, node: Node) -> io::Result<NodeId> {
         let id = self.nodes.len();
         self.nodes.push(node);
         self.dir(dir)?.put_durable(name, id);
@@ -128,10 +108,7 @@ impl State {
     pub(crate) fn file(&mut self, node: NodeId) -> io::Result<&mut FileNode> {
         match &mut self.nodes[node] {
             Node::File(file) => Ok(file),
-            Node::Dir(_) => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            )),
+            Node::Dir(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
     }
 

@@ -63,21 +63,11 @@ enum NameChange {
 impl FileNode {
     /// A file that has been durable from the start.
     pub(crate) fn durable(contents: Vec<u8>) -> Self {
-        Self {
-            live: contents.clone(),
-            durable: contents,
-            ..Self::default()
-        }
+        Self { live: contents.clone(), durable: contents, ..Self::default() }
     }
 
     pub(crate) fn write(&mut self, operation: u64, offset: usize, data: &[u8]) {
-        self.change(
-            operation,
-            DataChange::Write {
-                offset,
-                data: data.to_vec(),
-            },
-        );
+        self.change(operation, DataChange::Write { offset, data: data.to_vec() });
     }
 
     pub(crate) fn set_len(&mut self, operation: u64, len: usize) {
@@ -86,13 +76,7 @@ impl FileNode {
 
     /// Remembers a write that the power cut off: parts of it may be on the medium.
     pub(crate) fn cut_off_write(&mut self, operation: u64, offset: usize, data: &[u8]) {
-        self.cut_off = Some(Pending {
-            operation,
-            change: DataChange::Write {
-                offset,
-                data: data.to_vec(),
-            },
-        });
+        self.cut_off = Some(Pending { operation, change: DataChange::Write { offset, data: data.to_vec() } });
     }
 
     pub(crate) fn sync(&mut self) {
@@ -109,9 +93,7 @@ impl FileNode {
     /// Operation of the last write that is not durable.
     fn last_unsynced_write(&self) -> Option<u64> {
         let all = self.pending.iter().chain(&self.cut_off);
-        all.filter(|pending| matches!(pending.change, DataChange::Write { .. }))
-            .map(|p| p.operation)
-            .max()
+        all.filter(|pending| matches!(pending.change, DataChange::Write { .. })).map(|p| p.operation).max()
     }
 
     fn after_crash(&self, keep: CrashKeep, torn: Option<u64>) -> Self {
@@ -124,18 +106,12 @@ impl FileNode {
                     pending.change.apply_first_half(&mut contents)
                 }
                 CrashKeep::TornLast => pending.change.apply(&mut contents),
-                CrashKeep::Random(seed) => {
-                    pending
-                        .change
-                        .apply_some(&mut contents, seed, pending.operation)
-                }
+                CrashKeep::Random(seed) => pending.change.apply_some(&mut contents, seed, pending.operation),
             }
         }
         match (&self.cut_off, keep) {
             (Some(cut), CrashKeep::TornLast) => cut.change.apply_first_half(&mut contents),
-            (Some(cut), CrashKeep::Random(seed)) => {
-                cut.change.apply_some(&mut contents, seed, cut.operation)
-            }
+            (Some(cut), CrashKeep::Random(seed)) => cut.change.apply_some(&mut contents, seed, cut.operation),
             _ => {}
         }
         Self::durable(contents)
@@ -217,11 +193,7 @@ impl DirNode {
                 pending.change.apply(&mut names);
             }
         }
-        Self {
-            live: names.clone(),
-            durable: names,
-            pending: Vec::new(),
-        }
+        Self { live: names.clone(), durable: names, pending: Vec::new() }
     }
 }
 
