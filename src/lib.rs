@@ -8,5 +8,6 @@
 pub mod cli;
 pub mod digest;
 pub mod format;
+pub mod s3d;
 pub mod sys;
 pub mod units;

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are documented by their names")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
+mod s3d_faithful;
 mod sys_conformance;
 mod sys_crash;
 mod sys_source;

@@ -1,0 +1,136 @@
+//! Ways in which the server misbehaves on request.
+//!
+//! Owns: the script of one-off faults and the lasting quirks that make this server resemble weaker ones. Does not own:
+//! carrying them out (`gate` does the faults, the back end asks for the quirks). Invariant: without a script nothing
+//! here changes any answer. Tests only.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The S3 operations a fault can be aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the names are S3's own")]
+pub enum Operation {
+    Any,
+    PutObject,
+    HeadObject,
+    GetObject,
+    CreateUpload,
+    UploadPart,
+    ListParts,
+    CompleteUpload,
+    AbortUpload,
+    Other,
+}
+
+/// What goes wrong once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// 503 `SlowDown`, nothing done.
+    SlowDown,
+    /// 500 `InternalError`, nothing done.
+    InternalError,
+    /// Status 200 whose body is an `InternalError` document, nothing done.
+    ErrorInside200,
+    /// The connection closes before the request is looked at.
+    DropBefore,
+    /// The request is carried out, then the connection closes instead of the answer.
+    DropAfter,
+    /// No answer ever, nothing done.
+    Mute,
+    /// One bit of the first body bytes is flipped on arrival.
+    FlipBit,
+}
+
+/// Lasting differences from S3, to stand in for servers that check less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// Wrong checksums are accepted and none is given back (stores from before 2022).
+    pub ignore_checksums: bool,
+    /// Wrong `Content-MD5` headers are accepted.
+    pub ignore_content_md5: bool,
+    /// Checksum headers on a single PUT are verified, whole-object ones on completion are not.
+    pub ignore_full_object: bool,
+    /// `If-Match` and `If-None-Match` on writes have no effect.
+    pub ignore_conditions: bool,
+}
+
+#[derive(Debug)]
+struct Rule {
+    operation: Operation,
+    key_contains: Option<String>,
+    skip: u32,
+    times: u32,
+    fault: Fault,
+}
+
+/// A script of faults, shared between the test that wrote it and the server that follows it.
+#[derive(Debug, Clone, Default)]
+pub struct FaultPlan {
+    rules: Arc<Mutex<Vec<Rule>>>,
+}
+
+impl FaultPlan {
+    /// Adds: the next request for `operation` fails in this way.
+    pub fn once(&self, operation: Operation, fault: Fault) -> &Self {
+        self.after(operation, 0, 1, fault)
+    }
+
+    /// Adds: after `skip` requests for `operation` pass, the following `times` fail in this way.
+    pub fn after(&self, operation: Operation, skip: u32, times: u32, fault: Fault) -> &Self {
+        self.add(Rule { operation, key_contains: None, skip, times, fault })
+    }
+
+    /// Adds: requests for `operation` whose path contains `part` fail `times` times.
+    pub fn on_key(&self, operation: Operation, part: &str, times: u32, fault: Fault) -> &Self {
+        self.add(Rule { operation, key_contains: Some(part.to_owned()), skip: 0, times, fault })
+    }
+
+    /// Whether every fault of the script has happened as often as it was written: a test that ends otherwise did not
+    /// test what it says.
+    pub fn all_exercised(&self) -> bool {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.times == 0)
+    }
+
+    fn add(&self, rule: Rule) -> &Self {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+        self
+    }
+
+    pub(super) fn next(&self, operation: Operation, path: &str) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        for rule in rules.iter_mut() {
+            let aimed = rule.operation == Operation::Any || rule.operation == operation;
+            let named = rule.key_contains.as_ref().is_none_or(|part| path.contains(part.as_str()));
+            if !aimed || !named || rule.times == 0 {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            rule.times -= 1;
+            return Some(rule.fault);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_skips_then_fires_then_is_spent() {
+        let plan = FaultPlan::default();
+        plan.after(Operation::UploadPart, 1, 2, Fault::SlowDown);
+        assert_eq!(plan.next(Operation::PutObject, "/b/k"), None);
+        assert_eq!(plan.next(Operation::UploadPart, "/b/k"), None);
+        assert_eq!(plan.next(Operation::UploadPart, "/b/k"), Some(Fault::SlowDown));
+        assert!(!plan.all_exercised());
+        assert_eq!(plan.next(Operation::UploadPart, "/b/k"), Some(Fault::SlowDown));
+        assert_eq!(plan.next(Operation::UploadPart, "/b/k"), None);
+        assert!(plan.all_exercised());
+    }
+}
