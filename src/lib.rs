@@ -6,6 +6,7 @@
 //! `volume`, `scan` > `sys`, `format`, `crypto`, `digest`, `units`. Verbs never import each other.
 
 pub mod cli;
+pub mod crypto;
 pub mod digest;
 pub mod format;
 pub mod s3d;
