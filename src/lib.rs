@@ -12,3 +12,4 @@ pub mod format;
 pub mod s3d;
 pub mod sys;
 pub mod units;
+pub mod volume;

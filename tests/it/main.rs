@@ -6,3 +6,5 @@ mod s3d_faithful;
 mod sys_conformance;
 mod sys_crash;
 mod sys_source;
+mod volume_crash;
+mod volume_kit;

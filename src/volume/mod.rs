@@ -1,0 +1,34 @@
+//! Volumes: packs written and read, the commit, recovery, the seal. manifests/formats/volume.md and pack.md.
+//!
+//! Owns: every byte under `packmule/` on a volume. The three rules stand in one visible place each, with the argument
+//! beside it: the commit point in `commit.rs`, the resume rule in `recover.rs`, the sealing rule in `seal.rs`.
+//! Invariants: append-only; a commit names only synced bytes; a sealed volume never changes. Does not own: which file
+//! goes where (`stage`), the job database (`job`). Everything goes through `sys::Fs`.
+
+mod commit;
+mod create;
+mod error;
+mod index;
+mod keyring;
+mod manifest;
+mod open;
+mod pack_writer;
+mod paths;
+mod reader;
+mod recover;
+mod seal;
+mod walk;
+
+pub use commit::Committed;
+pub use create::{NewVolume, Readme, add_slot, create};
+pub use error::Error;
+pub use index::{FrameAt, PackIndex, RECORDS_PER_PACK_MAX, RECORDS_PLAIN_BYTES_MAX};
+pub use keyring::Keyring;
+pub use manifest::{ManifestReader, ManifestWriter};
+pub use open::Volume;
+pub use pack_writer::{PackParams, PackState, PackWriter, SealedFrame, WRITE_BYTES};
+pub use paths::{MANIFEST, PACKMULE, README, SEALED, SUMS, VOLUME, pack_name, pack_path};
+pub use reader::{PackFile, RawFrame};
+pub use recover::{KnownPack, Recovered, recover_packs};
+pub use seal::{SealReport, seal};
+pub use walk::{Damage, FrameWalk, Step};

@@ -1,0 +1,269 @@
+//! Reading packs: a sliding window over a file, the open pack, and its frames in order.
+
+use std::path::{Path, PathBuf};
+
+use crate::crypto::OpeningKey;
+use crate::digest::{Crc64, Sha256, Sha256Stream, combine, crc64};
+use crate::format::{
+    FRAME_HEADER_BYTES, FrameHeader, FrameKind, INNER_BYTES, Inner, PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader,
+    VolumeHeader,
+};
+use crate::sys::aligned::AlignedBuf;
+use crate::sys::fs::DIRECT_ALIGN_BYTES;
+use crate::sys::{Access, Fs, FsFile};
+use crate::volume::error::{At, Error, In};
+use crate::volume::index::{FrameAt, PackIndex};
+use crate::volume::keyring::Keyring;
+use crate::volume::walk::FrameWalk;
+
+/// Bytes read at once where reading is sequential. Unit: bytes.
+const READ_BYTES: usize = 4 << 20;
+
+/// A window that slides over a file, by default forward, and reads every byte once on the way; digests of the file
+/// are taken on the way too.
+#[derive(Debug)]
+pub(super) struct Window {
+    path: PathBuf,
+    file: Box<dyn FsFile>,
+    buffer: AlignedBuf,
+    start: u64,
+    digested: u64,
+    crc64: Crc64,
+    sha256: Option<Sha256Stream>,
+}
+
+impl Window {
+    /// `span` is the most bytes ever asked for at once.
+    pub(super) fn new(path: PathBuf, file: Box<dyn FsFile>, span: usize, with_sha256: bool) -> Self {
+        let capacity = (READ_BYTES + span).next_multiple_of(DIRECT_ALIGN_BYTES) + DIRECT_ALIGN_BYTES;
+        let sha256 = with_sha256.then(Sha256Stream::new);
+        let buffer = AlignedBuf::with_capacity(capacity);
+        Self { path, file, buffer, start: 0, digested: 0, crc64: Crc64::EMPTY, sha256 }
+    }
+
+    /// The bytes at `offset`, fewer than `count` only at the end of the file.
+    pub(super) fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], Error> {
+        let end = self.start + self.buffer.len() as u64;
+        if offset < self.start || offset + count as u64 > end {
+            self.slide(offset)?;
+        }
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.buffer.len());
+        let to = from.saturating_add(count).min(self.buffer.len());
+        Ok(&self.buffer[from..to])
+    }
+
+    /// Brings `offset` to the front of the buffer and fills the buffer behind it.
+    fn slide(&mut self, offset: u64) -> Result<(), Error> {
+        let align = DIRECT_ALIGN_BYTES as u64;
+        let front = offset / align * align;
+        let end = self.start + self.buffer.len() as u64;
+        let at_end = !self.buffer.len().is_multiple_of(DIRECT_ALIGN_BYTES);
+        if front >= self.start && front < end && !at_end {
+            self.buffer.drain_front(usize::try_from(front - self.start).expect("inside the buffer"));
+        } else {
+            self.buffer.clear();
+        }
+        self.start = front;
+        while self.buffer.room() > 0 {
+            let had = self.buffer.len();
+            let want = self.buffer.capacity().min(had + READ_BYTES);
+            self.buffer.resize_dirty(want);
+            let got = self.file.read_at(&mut self.buffer[had..], front + had as u64);
+            let got = got.inspect_err(|_| self.buffer.truncate(had)).at("read", &self.path)?;
+            self.buffer.truncate(had + got);
+            if got == 0 || !got.is_multiple_of(DIRECT_ALIGN_BYTES) {
+                break; // the end of the file; with direct access nothing can follow an unaligned rest
+            }
+        }
+        self.digest();
+        Ok(())
+    }
+
+    fn digest(&mut self) {
+        let end = self.start + self.buffer.len() as u64;
+        if self.digested >= self.start && self.digested < end {
+            let new = &self.buffer[usize::try_from(self.digested - self.start).expect("inside the buffer")..];
+            self.crc64 = combine(self.crc64, crc64(new), new.len() as u64);
+            if let Some(sha256) = &mut self.sha256 {
+                sha256.update(new);
+            }
+            self.digested = end;
+        }
+    }
+
+    /// CRC-64 of the file up to its end at `length`; reads what was not read yet.
+    pub(super) fn crc64_to(&mut self, length: u64) -> Result<Crc64, Error> {
+        while self.digested < length {
+            let before = self.digested;
+            self.bytes(before, 1)?;
+            if self.digested == before {
+                let (expected, found) = (length, self.digested);
+                return Err(Error::LostCommit { path: self.path.clone(), expected, found });
+            }
+        }
+        Ok(self.crc64)
+    }
+
+    /// SHA-256 of the file, if it was asked for and the file was read to its end.
+    pub(super) fn sha256(self) -> Option<Sha256> {
+        self.sha256.map(Sha256Stream::finish)
+    }
+}
+
+/// A frame as it is stored.
+#[derive(Debug)]
+pub struct RawFrame {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its header; the checksum has been compared.
+    pub header: FrameHeader,
+    /// Its body, still sealed.
+    pub body: Vec<u8>,
+}
+
+/// A pack whose header was read and believed.
+#[derive(Debug)]
+pub struct PackFile {
+    pub(super) path: PathBuf,
+    pub(super) file: Box<dyn FsFile>,
+    pub(super) header: PackHeader,
+    pub(super) header_bytes: Vec<u8>,
+    pub(super) length: u64,
+}
+
+impl PackFile {
+    pub(super) fn open(
+        fs: &dyn Fs,
+        path: PathBuf,
+        access: Access,
+        volume: &VolumeHeader,
+        number: u32,
+    ) -> Result<Self, Error> {
+        let file = fs.open_read(&path, access).at("open", &path)?;
+        let length = file.len().at("measure", &path)?;
+        if number != 0 && length > PACK_BYTES_MAX {
+            return Err(Error::Limit { path, what: "length in bytes", found: length, limit: PACK_BYTES_MAX });
+        }
+        let mut head = AlignedBuf::with_capacity(PACK_HEADER_BYTES);
+        head.resize_zeroed(PACK_HEADER_BYTES);
+        let got = file.read_at(&mut head, 0).at("read", &path)?;
+        head.truncate(got);
+        let header = PackHeader::decode(&head).within(&path)?;
+        header.belongs_to(volume.job, volume.volume, volume.number, number).within(&path)?;
+        Ok(Self { path, file, header, header_bytes: head.to_vec(), length })
+    }
+
+    /// Its header.
+    pub fn header(&self) -> &PackHeader {
+        &self.header
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length of the file. Unit: bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether reads really bypass the page cache.
+    pub fn access(&self) -> Access {
+        self.file.access()
+    }
+
+    fn span(&self) -> usize {
+        let largest = self.header.frame_plain_bytes_max.max(crate::format::ENTRIES_PLAIN_BYTES_MAX) as usize;
+        largest + 2 * FRAME_HEADER_BYTES + 4096
+    }
+
+    /// Walks all frames without a key.
+    pub fn walk(self) -> FrameWalk {
+        let span = self.span();
+        let window = Window::new(self.path.clone(), self.file, span, false);
+        FrameWalk::new(self.path, window, self.length, self.header.frame_plain_bytes_max)
+    }
+
+    /// The key of this pack.
+    ///
+    /// # Errors
+    /// When the run's key is not in the ring, or is not this pack's.
+    pub fn opening_key(&self, keyring: &Keyring) -> Result<OpeningKey, Error> {
+        let run = keyring.get(self.header.run, &self.path)?;
+        OpeningKey::from_header(run, &self.header).within(&self.path)
+    }
+
+    /// What the pack holds, from its committed groups only.
+    ///
+    /// # Errors
+    /// When keys are missing or the pack is damaged where the index needs it.
+    pub fn index(&self, keyring: &Keyring) -> Result<PackIndex, Error> {
+        PackIndex::load(self, keyring)
+    }
+
+    /// Reads the given frames, which must be in the order of the file, each byte once, in large reads. Hands each to
+    /// `take`, with its checksum compared.
+    ///
+    /// # Errors
+    /// When the medium cannot be read, a frame is damaged, or `take` fails.
+    pub fn read_frames<E: From<Error>>(
+        self,
+        frames: &[FrameAt],
+        mut take: impl FnMut(RawFrame) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let span = self.span();
+        let mut window = Window::new(self.path.clone(), self.file, span, false);
+        for frame in frames {
+            let head = window.bytes(frame.offset, FRAME_HEADER_BYTES)?;
+            let header = FrameHeader::decode(head, self.header.frame_plain_bytes_max).within(&self.path)?;
+            let body = window.bytes(frame.offset + FRAME_HEADER_BYTES as u64, header.body_bytes as usize)?.to_vec();
+            header.check(&body).within(&self.path)?;
+            if header.index != frame.index {
+                let reason = format!("frame {} stands where frame {} should", header.index, frame.index);
+                return Err(Error::Damaged { path: self.path.clone(), reason }.into());
+            }
+            take(RawFrame { offset: frame.offset, header, body })?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens a data or entries frame down to its plain bytes. `body` is consumed; `plain_bytes_max` is the limit of the
+/// frame's kind. A decompressor is stopped at the promised size.
+///
+/// # Errors
+/// When the tag does not verify, the prefix breaks the format, or the payload does not decompress to its size.
+pub(super) fn open_plain(
+    key: &OpeningKey,
+    header: &FrameHeader,
+    mut body: Vec<u8>,
+    plain_bytes_max: u32,
+    path: &Path,
+) -> Result<Vec<u8>, Error> {
+    key.open(header, &mut body).within(path)?;
+    let (inner, payload) = Inner::split(&body, plain_bytes_max).within(path)?;
+    if !inner.zstd {
+        body.drain(..INNER_BYTES);
+        return Ok(body);
+    }
+    let wrong = |reason: String| Error::Damaged { path: path.to_owned(), reason };
+    let plain = zstd::bulk::decompress(payload, inner.plain_bytes as usize)
+        .map_err(|error| wrong(format!("frame {} does not decompress: {error}", header.index)))?;
+    if plain.len() != inner.plain_bytes as usize {
+        let (got, want) = (plain.len(), inner.plain_bytes);
+        return Err(wrong(format!("frame {} decompresses to {got} bytes instead of {want}", header.index)));
+    }
+    Ok(plain)
+}
+
+impl RawFrame {
+    /// Plain bytes of a data frame.
+    ///
+    /// # Errors
+    /// As for any frame that does not authenticate or decompress.
+    pub fn open(self, key: &OpeningKey, pack: &PackHeader, path: &Path) -> Result<Vec<u8>, Error> {
+        debug_assert_eq!(self.header.kind, FrameKind::Data);
+        open_plain(key, &self.header, self.body, pack.frame_plain_bytes_max, path)
+    }
+}
