@@ -91,3 +91,9 @@ pub(super) fn render(error: &anyhow::Error) -> Exit {
     }
     failure.map_or(Exit::Failed, |failure| failure.exit)
 }
+
+/// Says on standard error what is wrong but does not end the command.
+#[expect(clippy::print_stderr, reason = "the command line is the layer that prints")]
+pub(super) fn warn(what: &dyn std::fmt::Display) {
+    eprintln!("packmule: {what}");
+}

@@ -5,6 +5,7 @@
 
 mod completions;
 mod exit;
+pub mod key;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,7 @@ pub mod owners;
 pub mod process;
 pub mod random;
 pub mod real;
+pub mod secrets;
 pub mod source;
 mod source_attrs;
 

@@ -1,0 +1,211 @@
+//! The KEY argument group, shared by every command that opens volumes: `--identity FILE | --passphrase-file FILE |
+//! --unlock-code-file FILE`, or a prompt on a terminal.
+//!
+//! Owns: turning what the user brought into identities, and saying what is wrong with it. Does not own: opening slots
+//! (`volume::Keyring`). Invariants: a secret is never an argument, never in the environment, never printed or quoted.
+//! Callers: the command files of `cli`.
+
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::cli::{Exit, Failure};
+use crate::crypto::{Identities, UnlockCode, identity_from_passphrase, identity_from_unlock_code};
+use crate::sys::secrets::{prompt_hidden, read_secret};
+use crate::volume::{self, Keyring, Volume};
+
+/// Longest key file taken into memory. Unit: bytes. An SSH key of 16384 bits has about 13 KiB.
+const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
+/// How often a mistyped unlock code may be typed again.
+const ATTEMPTS: usize = 3;
+const HINT: &str = "give --identity FILE, --passphrase-file FILE or --unlock-code-file FILE";
+
+/// What opens a volume.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Key (without one: asked for on the terminal)")]
+pub struct KeyArgs {
+    /// age identity file or SSH private key; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+    /// File that holds the passphrase
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// File that holds the unlock code
+    #[arg(long, value_name = "FILE")]
+    pub unlock_code_file: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// Whether no option of the group was given.
+    pub fn is_empty(&self) -> bool {
+        self.identity.is_empty() && self.passphrase_file.is_none() && self.unlock_code_file.is_none()
+    }
+
+    /// Everything the user brought, for volumes of the job with that salt ([`crate::format::VolumeHeader::job_salt`]).
+    /// Asks on the terminal when no option was given. A passphrase takes about a second, on purpose.
+    ///
+    /// # Errors
+    /// Exit code 5: a file cannot be read or is not a key, a code is mistyped, or there is no key and no terminal.
+    pub fn identities(&self, job_salt: &[u8; 32]) -> Result<Identities, Failure> {
+        let mut identities = Identities::none();
+        for path in &self.identity {
+            identities.add_file(&read(path)?).map_err(|error| unusable(path, error))?;
+        }
+        if let Some(path) = &self.passphrase_file {
+            add_passphrase(&mut identities, &read(path)?, job_salt)?;
+        }
+        if let Some(path) = &self.unlock_code_file {
+            let bytes = read(path)?;
+            let text = std::str::from_utf8(&bytes).unwrap_or_default();
+            let code = UnlockCode::parse(text).map_err(|error| unusable(path, error))?;
+            add_code(&mut identities, &code, job_salt)?;
+        }
+        if self.is_empty() {
+            ask(&mut identities, job_salt)?;
+        }
+        Ok(identities)
+    }
+
+    /// The run keys of a volume that these identities open.
+    ///
+    /// # Errors
+    /// Exit code 5 when nothing opens, else what is wrong with the key or the slots.
+    pub fn keyring(&self, volume: &Volume) -> Result<Keyring, Failure> {
+        let identities = self.identities(&volume.header().job_salt)?;
+        Keyring::open(volume, &identities).map_err(|error| volume_failure(volume.root(), error))
+    }
+}
+
+/// The failure a volume error is: its exit code and what to do about it.
+pub fn volume_failure(path: &Path, error: volume::Error) -> Failure {
+    use crate::crypto::Error as CryptoError;
+    let (exit, hint) = match &error {
+        volume::Error::NoKey { .. }
+        | volume::Error::Crypto { source: CryptoError::NoMatchingIdentity | CryptoError::WrongKey { .. }, .. } => {
+            (Exit::Key, Some("the key given is not one this volume was made for; ".to_owned() + HINT))
+        }
+        volume::Error::NotAVolume { .. } | volume::Error::OtherJob { .. } => {
+            (Exit::Volume, Some("is the right drive mounted there?".to_owned()))
+        }
+        volume::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            (Exit::Volume, Some("is the right drive mounted there?".to_owned()))
+        }
+        error if error.is_full() => (Exit::Volume, Some("the volume is full; give another one".to_owned())),
+        volume::Error::Io { .. } => (Exit::Failed, None),
+        _ => (Exit::Integrity, Some("see what is lost: packmule verify VOLUME".to_owned())),
+    };
+    Failure::of(exit, format!("volume {}", path.display()), hint, error)
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    read_secret(path, KEY_FILE_BYTES_MAX).map_err(|error| {
+        Failure::of(Exit::Key, format!("cannot read key file {}", path.display()), Some(HINT.to_owned()), error)
+    })
+}
+
+fn unusable(path: &Path, error: crate::crypto::Error) -> Failure {
+    Failure::of(Exit::Key, format!("key file {} is of no use", path.display()), Some(HINT.to_owned()), error)
+}
+
+fn derived(error: crate::crypto::Error) -> Failure {
+    Failure::of(Exit::Key, "no key could be derived", None, error)
+}
+
+fn add_passphrase(identities: &mut Identities, passphrase: &[u8], job_salt: &[u8; 32]) -> Result<(), Failure> {
+    let identity = identity_from_passphrase(passphrase, job_salt).map_err(derived)?;
+    identities.add_text(&identity.secret).map_err(derived)
+}
+
+fn add_code(identities: &mut Identities, code: &UnlockCode, job_salt: &[u8; 32]) -> Result<(), Failure> {
+    let identity = identity_from_unlock_code(code, job_salt).map_err(derived)?;
+    identities.add_text(&identity.secret).map_err(derived)
+}
+
+/// What a person typed: a right unlock code, something that was meant to be one, or a passphrase.
+fn ask(identities: &mut Identities, job_salt: &[u8; 32]) -> Result<(), Failure> {
+    for _ in 0..ATTEMPTS {
+        let asked = prompt_hidden("Passphrase or unlock code: ");
+        let typed = asked.map_err(|error| Failure::of(Exit::Key, "the terminal gave no key", None, error))?;
+        let typed = typed.ok_or_else(|| Failure::new(Exit::Key, "no key was given, and there is no terminal", HINT))?;
+        match UnlockCode::parse(&typed) {
+            Ok(code) => return add_code(identities, &code, job_salt),
+            Err(error) if looks_like_a_code(&typed) => super::exit::warn(&error),
+            Err(_) => return add_passphrase(identities, typed.as_bytes(), job_salt),
+        }
+    }
+    Err(Failure::new(Exit::Key, "the unlock code stays mistyped", "compare it with the printed one"))
+}
+
+/// Five groups of about five letters and digits: nobody's passphrase, but a code with a slip in it.
+fn looks_like_a_code(typed: &str) -> bool {
+    let groups: Vec<&str> = typed.trim().split('-').collect();
+    groups.len() == 5
+        && groups.iter().all(|group| (4..=6).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Recipients, RunKey, new_identity, open_slot, seal_slot};
+    use crate::format::JobId;
+    use crate::sys::random::SeededRandom;
+    use crate::sys::secrets::write_secret_new;
+
+    const JOB: JobId = JobId([1; 16]);
+    const SALT: [u8; 32] = [2; 32];
+
+    fn opens(args: &KeyArgs, recipient: &str) -> bool {
+        let run = RunKey::fresh(&SeededRandom::new(9));
+        let recipients = Recipients::parse([recipient]).expect("a recipient");
+        let slot = seal_slot(JOB, &run, &recipients).expect("wraps");
+        let identities = args.identities(&SALT).expect("usable");
+        open_slot(&slot, JOB, run.run(), &identities).is_ok()
+    }
+
+    #[test]
+    fn each_kind_of_key_file_opens_what_was_made_for_it() {
+        let random = SeededRandom::new(1);
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            write_secret_new(&path, text.as_bytes()).expect("new");
+            path
+        };
+        let person = new_identity(&random).expect("makes");
+        let identity = vec![file("id", &format!("# a comment\n{}\n", *person.secret))];
+        assert!(opens(&KeyArgs { identity, ..KeyArgs::default() }, &person.recipient));
+
+        let by_passphrase = identity_from_passphrase(b"correct horse", &SALT).expect("derives");
+        let args = KeyArgs { passphrase_file: Some(file("pass", "correct horse\n")), ..KeyArgs::default() };
+        assert!(opens(&args, &by_passphrase.recipient));
+
+        let code = UnlockCode::fresh(&random);
+        let by_code = identity_from_unlock_code(&code, &SALT).expect("derives");
+        let args = KeyArgs { unlock_code_file: Some(file("code", &code.reveal())), ..KeyArgs::default() };
+        assert!(opens(&args, &by_code.recipient));
+        assert!(!opens(&args, &person.recipient), "another key opens nothing");
+    }
+
+    #[test]
+    fn unusable_key_files_end_with_exit_code_5_and_are_not_quoted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("junk");
+        write_secret_new(&path, b"SECRETJUNK").expect("new");
+        let missing = KeyArgs { identity: vec![dir.path().join("none")], ..KeyArgs::default() };
+        let junk = KeyArgs { identity: vec![path.clone()], ..KeyArgs::default() };
+        let code = KeyArgs { unlock_code_file: Some(path), ..KeyArgs::default() };
+        for args in [missing, junk, code] {
+            let failure = args.identities(&SALT).err().expect("refused");
+            assert_eq!(failure.exit, Exit::Key);
+            let shown = format!("{failure:?}");
+            assert!(!shown.contains("SECRETJUNK"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_code_with_a_slip_is_told_from_a_passphrase() {
+        assert!(looks_like_a_code("ABCDE-FGHJK-MNPQR-STVWX-YZ01"));
+        assert!(!looks_like_a_code("correct-horse-battery-staple-x"));
+        assert!(!looks_like_a_code("correct horse battery staple"));
+    }
+}
