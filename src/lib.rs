@@ -10,6 +10,7 @@ pub mod crypto;
 pub mod digest;
 pub mod format;
 pub mod s3d;
+pub mod scan;
 pub mod sys;
 pub mod units;
 pub mod volume;

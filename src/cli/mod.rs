@@ -6,6 +6,7 @@
 mod completions;
 mod exit;
 pub mod key;
+mod scan;
 
 use std::process::ExitCode;
 
@@ -25,12 +26,15 @@ pub struct Cli {
 enum Command {
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Look at sources: what is there, and what will bite
+    Scan(scan::Args),
 }
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Completions(args) => completions::run(&args),
+        Command::Scan(args) => scan::run(&args),
     };
     match result {
         Ok(exit) => exit.into(),

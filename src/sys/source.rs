@@ -162,6 +162,14 @@ impl SourceFile {
         Ok(Some((start, rustix::fs::seek(&self.file, SeekFrom::Hole(start))?)))
     }
 
+    /// Asks the kernel to forget cached pages of the file. A hint; dirty pages stay.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn drop_cache(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
+
     /// Extended attributes, sorted by name. Empty where the file system has none.
     ///
     /// # Errors
@@ -199,6 +207,16 @@ pub fn identity_followed(path: &Path) -> io::Result<Identity> {
 pub fn link_target(path: &Path) -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
     Ok(std::fs::read_link(path)?.into_os_string().into_vec())
+}
+
+/// Whether this process may read a path, as far as the kernel tells without opening it.
+pub fn is_readable(path: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EACCESS;
+    match rustix::fs::accessat(CWD, path, rustix::fs::Access::READ_OK, flags) {
+        // Kernels before 5.8 have no flags here, and the C library refuses what it cannot emulate.
+        Err(Errno::INVAL | Errno::NOSYS) => true,
+        other => other.is_ok(),
+    }
 }
 
 /// The absolute path without symbolic links that a path given by the user leads to.

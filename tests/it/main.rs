@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
 mod s3d_faithful;
+mod scan_cli;
+mod scan_walk;
 mod sys_conformance;
 mod sys_crash;
 mod sys_source;
