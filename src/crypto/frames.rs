@@ -177,7 +177,7 @@ fn seal_in_place(
     })?;
     let aad = aad(header, kind, index, body_bytes);
     let tag = cipher
-        .encrypt_inout_detached(&nonce(index).into(), &aad, frame[plain_at..].as_mut().into())
+        .encrypt_inout_detached(&nonce(index).into(), &aad, (&mut frame[plain_at..]).into())
         .expect("a frame is far below AES-GCM's limit of 2^36 bytes");
     frame.extend_from_slice(&tag);
     Ok(FrameHeader::write(kind, index, frame)?)
