@@ -9,6 +9,7 @@ pub mod cli;
 pub mod crypto;
 pub mod digest;
 pub mod format;
+pub mod ingest;
 pub mod s3d;
 pub mod scan;
 pub mod sys;

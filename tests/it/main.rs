@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "tests are documented by their names")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
+mod ingest_remote;
+mod s3_lab;
 mod s3d_faithful;
 mod scan_cli;
 mod scan_walk;
