@@ -10,5 +10,6 @@ mod scan_walk;
 mod sys_conformance;
 mod sys_crash;
 mod sys_source;
+mod tidy;
 mod volume_crash;
 mod volume_kit;

@@ -30,8 +30,8 @@ fn real() -> Stage {
 
 fn mem() -> Stage {
     let fs = MemFs::new();
-    fs.make_dirs(Path::new("/work")).unwrap();
-    Stage { fs: Arc::new(fs), dir: PathBuf::from("/work"), _guard: None }
+    fs.make_dirs(Path::new("/stage")).unwrap();
+    Stage { fs: Arc::new(fs), dir: PathBuf::from("/stage"), _guard: None }
 }
 
 fn fault_without_rules() -> Stage {
