@@ -12,6 +12,7 @@ pub mod format;
 pub mod ingest;
 pub mod s3d;
 pub mod scan;
+pub mod job;
 pub mod sys;
 pub mod units;
 pub mod volume;

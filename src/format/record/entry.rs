@@ -236,7 +236,8 @@ impl Entry {
 }
 
 impl Attribute {
-    fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    /// Appends the attribute as an ENTRY record holds it; the job database keeps the same bytes.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let (tag, value) = match self {
             Self::Xattr { name, value } => (1, [name.as_slice(), &[0], value].concat()),
             Self::BirthTime { s, ns } => (2, [s.to_le_bytes().as_slice(), &ns.to_le_bytes()].concat()),
@@ -246,7 +247,8 @@ impl Attribute {
         Ok(())
     }
 
-    fn decode_all(bytes: &[u8]) -> Result<Vec<Self>, Error> {
+    /// Reads all attributes of an ENTRY record.
+    pub(crate) fn decode_all(bytes: &[u8]) -> Result<Vec<Self>, Error> {
         let mut r = Reader::new("ENTRY attribute", bytes);
         let mut attributes = Vec::new();
         while !r.is_empty() {

@@ -1,0 +1,153 @@
+//! Everything that is committed on one volume, as the records its `MANIFEST` holds.
+
+use rusqlite::{Connection, params};
+
+use crate::format::FooterReason;
+use crate::format::record::{EntryType, PackRecord, Record, Summary};
+use crate::job::commit::{Staged, staged};
+use crate::job::error::{During, from_db, to_db};
+use crate::job::{Caches, Error, Job, PackRow, Stored, extents, paths, rare, rows};
+
+/// What there is of an entry on the volume, in the order it is written.
+const RARE: i64 = 1;
+const EXTENTS: i64 = 2;
+const STAGED: i64 = 3;
+
+/// Which entries have what on a volume, by id. Each arm comes in the order of its key, so that nothing is sorted in
+/// memory or on disk.
+const WHAT: &str = "SELECT id, 3 AS what FROM staged WHERE volume = ?1 \
+                    UNION ALL SELECT DISTINCT entry, 2 FROM extents WHERE volume = ?1 \
+                    UNION ALL SELECT DISTINCT entry, 1 FROM rare WHERE volume = ?1 \
+                    ORDER BY 1, 2";
+
+impl Job {
+    /// Hands all records of a volume's `MANIFEST` to `sink`, in their order there: its packs, then everything else by
+    /// id, the counts last. Memory does not grow with the volume.
+    ///
+    /// # Errors
+    /// When a pack is still open, the database fails, or `sink` does.
+    pub fn volume_records<E: From<Error>>(
+        &self,
+        volume: u32,
+        mut sink: impl FnMut(Record) -> Result<(), E>,
+    ) -> Result<Summary, E> {
+        let mut summary = Summary::default();
+        for pack in self.packs(volume)? {
+            let record = pack_record(&pack)?;
+            summary.packs += 1;
+            summary.pack_bytes += record.file_bytes;
+            sink(Record::Pack(record))?;
+        }
+        let doing = "read what is on a volume";
+        let mut query = self.db.prepare_cached(WHAT).during(doing)?;
+        let mut found = query.query([volume]).during(doing)?;
+        while let Some(row) = found.next().during(doing)? {
+            let (id, what): (i64, i64) = (row.get(0).during(doing)?, row.get(1).during(doing)?);
+            for record in self.records_of(volume, id, what)? {
+                match &record {
+                    Record::Entry(_) => summary.entries += 1,
+                    Record::Problem(_) => summary.problems += 1,
+                    Record::Extent(extent) => {
+                        summary.extents += 1;
+                        summary.content_bytes += extent.length;
+                    }
+                    _ => {}
+                }
+                sink(record)?;
+            }
+        }
+        sink(Record::Summary(summary))?;
+        Ok(summary)
+    }
+
+    fn records_of(&self, volume: u32, id: i64, what: i64) -> Result<Vec<Record>, Error> {
+        match what {
+            RARE => {
+                let doing = "read the records of an entry";
+                let sql = "SELECT record FROM rare WHERE entry = ?1 AND volume = ?2 ORDER BY number";
+                let mut query = self.db.prepare_cached(sql).during(doing)?;
+                let rows = query.query_map(params![id, volume], |row| row.get::<_, Vec<u8>>(0)).during(doing)?;
+                rows.map(|bytes| rare::decode(&bytes.during(doing)?)).collect()
+            }
+            EXTENTS => {
+                let doing = "read the extents of an entry";
+                let sql = format!(
+                    "SELECT {} FROM extents WHERE entry = ?1 AND volume = ?2 ORDER BY generation, offset",
+                    extents::COLUMNS
+                );
+                let placed = extents::collect(&self.db, &sql, params![id, volume], doing)?;
+                Ok(placed.into_iter().map(|placed| Record::Extent(placed.extent)).collect())
+            }
+            STAGED => {
+                let stored = rows::load(&self.db, &self.caches, id)?;
+                let stored = stored.ok_or(Error::Unknown { what: "entry", number: id.unsigned_abs() })?;
+                let records = staged_records(&self.db, &self.caches, &stored)?;
+                Ok(records.into_iter().map(|(_, _, record)| record).collect())
+            }
+            other => Err(Error::Corrupt { what: "kind of rows", found: other.to_string() }),
+        }
+    }
+}
+
+/// The records that the `staged` row of an entry stands for, each with its volume and pack.
+pub(super) fn staged_records(
+    db: &Connection,
+    caches: &Caches,
+    entry: &Stored,
+) -> Result<Vec<(u32, u32, Record)>, Error> {
+    let Some(staged) = staged(db, to_db("entry id", entry.id)?)? else { return Ok(Vec::new()) };
+    let mut records = Vec::new();
+    if let Some(placed) = extents::own(entry, &staged) {
+        records.push((staged.volume, staged.pack, Record::Extent(placed.extent)));
+    }
+    records.push((staged.volume, staged.pack, Record::Entry(entry_record(db, caches, entry, &staged)?)));
+    Ok(records)
+}
+
+fn entry_record(
+    db: &Connection,
+    caches: &Caches,
+    entry: &Stored,
+    staged: &Staged,
+) -> Result<crate::format::record::Entry, Error> {
+    let path = paths::path_in(db, caches, entry.parent, &entry.name)?;
+    let link_path = match entry.facts.entry_type {
+        EntryType::HardLink => Some(paths::path(db, caches, to_db("entry id", entry.facts.link_id)?)?),
+        _ => None,
+    };
+    Ok(entry.facts.to_record(entry.id, path, link_path, &staged.read))
+}
+
+fn pack_record(pack: &PackRow) -> Result<PackRecord, Error> {
+    let close = pack.close.ok_or(Error::Conflict {
+        what: "packs of a volume that is sealed",
+        recorded: "all closed".into(),
+        found: format!("pack {} is open", pack.state.number),
+    })?;
+    Ok(PackRecord {
+        number: pack.state.number,
+        frame_count: close.frame_count,
+        file_bytes: close.file_bytes,
+        crc64: close.crc64,
+        commit_count: pack.state.commits,
+        reason: close.reason,
+        run: pack.state.run,
+    })
+}
+
+/// Stored number of a footer's reason.
+pub(super) fn reason_code(reason: FooterReason) -> u8 {
+    match reason {
+        FooterReason::Complete => 1,
+        FooterReason::Cut => 2,
+    }
+}
+
+/// The reason with that stored number.
+pub(super) fn reason(code: i64) -> Result<FooterReason, Error> {
+    match from_db::<u8>("reason of a footer", code)? {
+        1 => Ok(FooterReason::Complete),
+        2 => Ok(FooterReason::Cut),
+        other => Err(Error::Corrupt { what: "reason of a footer", found: other.to_string() }),
+    }
+}

@@ -1,0 +1,250 @@
+//! Making and opening a job directory; its identity, sources, recipients and settings.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use crate::format::JobId;
+use crate::job::error::{During, array, from_db, to_db};
+use crate::job::rows::{at_ns, timestamp};
+use crate::job::{Caches, Error, Job, paths, schema};
+use crate::sys::Fs;
+
+const DATABASE: &str = "job.db";
+const LOCK: &str = "job.lock";
+
+/// Memory SQLite may use for pages. Unit: KiB.
+const PAGE_CACHE_KIB: i64 = 65_536;
+
+/// How long a reader waits for a moment without a writer.
+const READER_WAIT: Duration = Duration::from_secs(10);
+
+/// What a job is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// Random, one per job.
+    pub id: JobId,
+    /// Salt of the passphrase and unlock-code derivations.
+    pub salt: [u8; 32],
+    /// When.
+    pub created: Timestamp,
+    /// What is to be staged; empty when the job is rebuilt from volumes.
+    pub sources: Vec<SourceRoot>,
+    /// age recipients, as text.
+    pub recipients: Vec<String>,
+    /// Whatever the verbs want to find again, by name.
+    pub settings: Vec<(String, String)>,
+}
+
+/// One tree to be staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceRoot {
+    /// Where it is on this machine.
+    pub path: Vec<u8>,
+    /// Stored path of its top; empty when the source is the dataset.
+    pub prefix: Vec<u8>,
+}
+
+/// A tree to be staged and its entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Entry of its top.
+    pub id: u64,
+    /// Where it is and what it is called.
+    pub root: SourceRoot,
+}
+
+impl Job {
+    /// Makes the directory if need be, and a job in it.
+    ///
+    /// # Errors
+    /// When there is a job already, another process works there, or the directory or database fails.
+    pub fn create(fs: &dyn Fs, dir: &Path, new: &NewJob) -> Result<Self, Error> {
+        match fs.create_dir(dir) {
+            Ok(()) => {}
+            Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(Error::Directory { path: dir.to_owned(), doing: "make it", source }),
+        }
+        let lock = lock(dir)?;
+        if let Some(found) = Self::connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?
+            && schema::check(&found)? != 0
+        {
+            return Err(Error::Exists { path: dir.to_owned() });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut db = Self::connect(dir, flags)?.ok_or_else(|| Error::Missing { path: dir.to_owned() })?;
+        schema::migrate(&mut db)?;
+        let mut job = Self {
+            db,
+            dir: dir.to_owned(),
+            id: new.id,
+            salt: new.salt,
+            created: new.created,
+            caches: Caches::default(),
+            _lock: Some(lock),
+        };
+        job.batch_durable(|batch| {
+            let doing = "record what the job is";
+            let mut meta = batch.db.prepare_cached("INSERT INTO meta (key, value) VALUES (?1, ?2)").during(doing)?;
+            meta.execute(params!["job_id", new.id.0]).during(doing)?;
+            meta.execute(params!["job_salt", new.salt]).during(doing)?;
+            meta.execute(params!["created_ns", at_ns(new.created)?]).during(doing)?;
+            new.settings.iter().try_for_each(|(name, value)| batch.set_setting(name, value))?;
+            new.recipients.iter().try_for_each(|recipient| batch.add_recipient(recipient))?;
+            new.sources.iter().try_for_each(|source| batch.add_source(source).map(drop))
+        })?;
+        fs.sync_dir(dir).map_err(|source| Error::Directory { path: dir.to_owned(), doing: "sync it", source })?;
+        Ok(job)
+    }
+
+    /// Opens a job for work.
+    ///
+    /// # Errors
+    /// When there is none, another process works on it, or a later program wrote it.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        Self::exists(dir)?;
+        let lock = lock(dir)?;
+        let db = Self::connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut db = db.ok_or_else(|| Error::Missing { path: dir.to_owned() })?;
+        if schema::check(&db)? == 0 {
+            return Err(Error::Missing { path: dir.to_owned() }); // a crash while it was made: nothing refers to it yet
+        }
+        schema::migrate(&mut db)?;
+        Self::load(db, dir, Some(lock))
+    }
+
+    /// Opens a job to look at it, also while another process works on it. Whatever would change it fails.
+    ///
+    /// # Errors
+    /// When there is none, or its schema is not the present one.
+    pub fn open_read_only(dir: &Path) -> Result<Self, Error> {
+        let db = Self::exists(dir)?;
+        if schema::check(&db)? != schema::VERSION {
+            return Err(Error::Missing { path: dir.to_owned() });
+        }
+        db.busy_timeout(READER_WAIT).during("set how long to wait")?;
+        db.pragma_update(None, "query_only", true).during("open it for reading")?;
+        Self::load(db, dir, None)
+    }
+
+    fn exists(dir: &Path) -> Result<Connection, Error> {
+        // Not OPEN_READ_ONLY: a reader of a write-ahead log must be able to make its index.
+        Self::connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?.ok_or_else(|| Error::Missing { path: dir.to_owned() })
+    }
+
+    fn connect(dir: &Path, flags: OpenFlags) -> Result<Option<Connection>, Error> {
+        let db = match Connection::open_with_flags(dir.join(DATABASE), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX) {
+            Ok(db) => db,
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => return Ok(None),
+            Err(source) => return Err(Error::Database { doing: "open it", source }),
+        };
+        let doing = "set it up";
+        db.busy_timeout(READER_WAIT).during(doing)?;
+        db.pragma_update(None, "journal_mode", "WAL").during(doing)?;
+        db.pragma_update(None, "synchronous", "FULL").during(doing)?;
+        db.pragma_update(None, "cache_size", -PAGE_CACHE_KIB).during(doing)?;
+        db.pragma_update(None, "trusted_schema", false).during(doing)?;
+        db.set_prepared_statement_cache_capacity(128);
+        Ok(Some(db))
+    }
+
+    fn load(db: Connection, dir: &Path, lock: Option<Connection>) -> Result<Self, Error> {
+        let meta = |key: &'static str| {
+            db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, Vec<u8>>(0)).during(key)
+        };
+        let (id, salt) = (JobId(array("job_id", &meta("job_id")?)?), array("job_salt", &meta("job_salt")?)?);
+        let created: i64 = db
+            .query_row("SELECT value FROM meta WHERE key = 'created_ns'", [], |row| row.get(0))
+            .during("read when the job was made")?;
+        let created = timestamp(created)?;
+        Ok(Self { db, dir: dir.to_owned(), id, salt, created, caches: Caches::default(), _lock: lock })
+    }
+
+    /// The trees to be staged, in the order they were named.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn sources(&self) -> Result<Vec<Source>, Error> {
+        let doing = "read the sources";
+        let mut query =
+            self.db.prepare_cached("SELECT entry, path, prefix FROM sources ORDER BY number").during(doing)?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).during(doing)?;
+        rows.map(|row| {
+            let (id, path, prefix) = row.during(doing)?;
+            Ok(Source { id: from_db("entry of a source", id)?, root: SourceRoot { path, prefix } })
+        })
+        .collect()
+    }
+
+    /// The age recipients, as text.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn recipients(&self) -> Result<Vec<String>, Error> {
+        let doing = "read the recipients";
+        let mut query = self.db.prepare_cached("SELECT recipient FROM recipients ORDER BY number").during(doing)?;
+        let rows = query.query_map([], |row| row.get(0)).during(doing)?;
+        rows.collect::<Result<_, _>>().during(doing)
+    }
+
+    /// A setting by its name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn setting(&self, name: &str) -> Result<Option<String>, Error> {
+        let key = format!("setting.{name}");
+        let query = self.db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
+        query.optional().during("read a setting")
+    }
+}
+
+impl crate::job::Batch<'_> {
+    /// Keeps a setting, replacing what it was.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn set_setting(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+        let key = format!("setting.{name}");
+        self.db.execute(sql, [key.as_str(), value]).map(drop).during("keep a setting")
+    }
+
+    /// Adds an age recipient; one that is there already stays once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn add_recipient(&mut self, recipient: &str) -> Result<(), Error> {
+        let sql = "INSERT OR IGNORE INTO recipients (recipient) VALUES (?1)";
+        self.db.execute(sql, [recipient]).map(drop).during("keep a recipient")
+    }
+
+    /// Adds a tree to be staged, and says which entry its top is. A prefix that is there already gets the new path.
+    ///
+    /// # Errors
+    /// When the prefix is no stored path, or the database fails.
+    pub fn add_source(&mut self, root: &SourceRoot) -> Result<u64, Error> {
+        crate::format::path::check(&root.prefix, true).map_err(Error::Record)?;
+        let id = paths::ensure(self, &root.prefix)?;
+        let sql = "INSERT INTO sources (path, prefix, entry) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT (prefix) DO UPDATE SET path = excluded.path";
+        let row = params![root.path, root.prefix, to_db("entry id", id)?];
+        self.db.execute(sql, row).during("keep a source")?;
+        Ok(id)
+    }
+}
+
+/// Keeps other processes out for as long as the connection lives.
+fn lock(dir: &Path) -> Result<Connection, Error> {
+    let doing = "lock the job";
+    let lock = Connection::open(dir.join(LOCK)).during(doing)?;
+    lock.busy_timeout(Duration::ZERO).during(doing)?;
+    match lock.execute_batch("BEGIN EXCLUSIVE") {
+        Ok(()) => Ok(lock),
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            Err(Error::InUse { path: dir.to_owned() })
+        }
+        Err(source) => Err(Error::Database { doing, source }),
+    }
+}
