@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
 mod ingest_remote;
+mod job_basics;
+mod job_laws;
+mod job_support;
 mod s3_lab;
 mod s3d_faithful;
 mod scan_cli;
 mod scan_walk;
-mod job_basics;
-mod job_laws;
-mod job_support;
 mod sys_conformance;
 mod sys_crash;
 mod sys_source;
