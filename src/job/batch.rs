@@ -18,6 +18,8 @@ pub struct Batch<'j> {
     pub(super) held: HashMap<u64, Placed>,
     /// Entries that may have become complete.
     pub(super) touched: HashSet<u64>,
+    /// Whether records come from volumes in any order, rather than from the stager.
+    pub(super) is_importing: bool,
     /// What this batch made complete.
     pub(super) completed: Count,
 }
@@ -55,6 +57,7 @@ impl Job {
             deltas: Deltas::default(),
             held: HashMap::new(),
             touched: HashSet::new(),
+            is_importing: false,
             completed: Count::default(),
         };
         let result = work(&mut batch).and_then(|value| {

@@ -75,10 +75,7 @@ pub(super) fn apply(batch: &mut Batch<'_>, place: (u32, u32), record: &Record) -
             raise(batch, begin.id, begin.generation)?;
             rare::insert(batch, begin.id, begin.generation, Some(place), record)
         }
-        Record::Extent(extent) => {
-            raise(batch, extent.id, extent.generation)?;
-            apply_extent(batch, place, extent)
-        }
+        Record::Extent(extent) => apply_extent(batch, place, extent),
         Record::Problem(problem) => {
             let old = if problem.id == 0 { None } else { Some(batch.stored(problem.id)?) };
             if let Some(old) = old.as_ref().filter(|old| old.state == State::Pending) {
@@ -103,7 +100,7 @@ pub(super) fn apply(batch: &mut Batch<'_>, place: (u32, u32), record: &Record) -
 }
 
 /// A reading of a higher generation has begun: what was staged of the lower one no longer counts.
-pub(super) fn raise(batch: &mut Batch<'_>, id: u64, generation: u32) -> Result<Stored, Error> {
+fn raise(batch: &mut Batch<'_>, id: u64, generation: u32) -> Result<Stored, Error> {
     let old = batch.stored(id)?;
     if generation <= old.generation {
         return Ok(old);
@@ -113,7 +110,7 @@ pub(super) fn raise(batch: &mut Batch<'_>, id: u64, generation: u32) -> Result<S
     Ok(Stored { state: State::Pending, generation, ..old })
 }
 
-pub(super) fn apply_extent(batch: &mut Batch<'_>, place: (u32, u32), extent: &Extent) -> Result<(), Error> {
+fn apply_extent(batch: &mut Batch<'_>, place: (u32, u32), extent: &Extent) -> Result<(), Error> {
     let pack = match extent.content {
         Content::Hole => 0,
         Content::Stored(_) if extent.pack != 0 => extent.pack, // from a `MANIFEST`
@@ -122,18 +119,34 @@ pub(super) fn apply_extent(batch: &mut Batch<'_>, place: (u32, u32), extent: &Ex
     let is_small = extent.states.is_none() && matches!(&extent.content, Content::Stored(pieces) if pieces.len() == 1);
     let placed = Placed { volume: place.0, extent: Extent { pack, ..extent.clone() } };
     if is_small {
-        if let Some(earlier) = batch.held.insert(extent.id, placed) {
-            extents::put(batch, &earlier)?;
-        }
-        return Ok(());
+        return batch.held.insert(extent.id, placed).map_or(Ok(()), |earlier| keep(batch, &earlier));
     }
-    extents::put(batch, &placed)
+    keep(batch, &placed)
+}
+
+/// Gives an extent a row of its own.
+fn keep(batch: &mut Batch<'_>, placed: &Placed) -> Result<(), Error> {
+    let id = placed.extent.id;
+    // Recovery may meet the extents of an entry whose own record is lost, or comes later.
+    if !batch.is_importing || rows::load(batch.db, batch.caches, to_db("entry id", id)?)?.is_some() {
+        raise(batch, id, placed.extent.generation)?;
+    }
+    extents::put(batch, placed)
 }
 
 fn apply_entry(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry) -> Result<(), Error> {
     let old = raise(batch, entry.id, entry.generation)?;
-    if entry.generation < old.generation || staged(batch.db, to_db("entry id", entry.id)?)?.is_some() {
+    if entry.generation < old.generation {
         return apply_again(batch, place, entry, &old);
+    }
+    let piece = own_piece(batch, place, entry);
+    let home = piece.map_or(place, |(pack, _)| (place.0, pack));
+    let piece = piece.map(|(_, piece)| piece);
+    if !insert_staged(batch, home, entry, piece)? {
+        return apply_again(batch, place, entry, &old);
+    }
+    if piece.is_some() {
+        batch.held.remove(&entry.id); // it shares the row now
     }
     let facts = Facts::of_record(entry).with_inode_of(&old.facts);
     let old = if facts == old.facts && !old.state.is_deleted() && old.state != State::Implied {
@@ -142,10 +155,6 @@ fn apply_entry(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry) -> Resul
         inventory::update(batch, &old, State::Pending, entry.generation, &facts)?;
         Stored { state: State::Pending, facts, ..old }
     };
-    let piece = own_piece(batch, place, entry);
-    let place = piece.map_or(place, |(pack, _)| (place.0, pack));
-    let piece = piece.map(|(_, piece)| piece);
-    insert_staged(batch, place, entry, piece)?;
     if piece.is_some() || entry.entry_type != EntryType::File || entry.size == 0 {
         complete(batch, &old, entry.state)?;
     } else {
@@ -173,9 +182,9 @@ fn apply_again(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry, old: &St
     rare::insert(batch, entry.id, entry.generation, Some(place), &Record::Entry(entry.clone()))
 }
 
-/// Takes the held extent that is the whole content of `entry`, if there is one, and says which pack it is in. `place`
+/// The held extent that is the whole content of `entry`, if there is one, and says which pack it is in. `place`
 /// has pack 0 when the record comes from a `MANIFEST`, which does not say.
-fn own_piece(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry) -> Option<(u32, Piece)> {
+fn own_piece(batch: &Batch<'_>, place: (u32, u32), entry: &Entry) -> Option<(u32, Piece)> {
     let placed = batch.held.get(&entry.id)?;
     let Content::Stored(pieces) = &placed.extent.content else { return None };
     let [piece] = pieces.as_slice() else { return None };
@@ -184,14 +193,11 @@ fn own_piece(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry) -> Option<
     let is_here = placed.volume == place.0 && (place.1 == 0 || extent.pack == place.1);
     let is_same = extent.crc64 == entry.crc64 && entry.extent_count == 1;
     let found = (extent.pack, *piece);
-    if !(is_whole && is_here && is_same) {
-        return None;
-    }
-    batch.held.remove(&entry.id);
-    Some(found)
+    (is_whole && is_here && is_same).then_some(found)
 }
 
-fn insert_staged(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry, piece: Option<Piece>) -> Result<(), Error> {
+/// Makes the row of an entry in `staged`; `false` if there is one.
+fn insert_staged(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry, piece: Option<Piece>) -> Result<bool, Error> {
     let doing = "record an entry as staged";
     let is_file = entry.entry_type == EntryType::File;
     let row = params![
@@ -206,8 +212,8 @@ fn insert_staged(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry, piece:
         piece.map(|piece| piece.frame),
         piece.map(|piece| piece.at),
     ];
-    let sql = "INSERT INTO staged VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-    batch.db.prepare_cached(sql).during(doing)?.execute(row).map(drop).during(doing)
+    let sql = "INSERT OR IGNORE INTO staged VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    batch.db.prepare_cached(sql).during(doing)?.execute(row).map(|rows| rows > 0).during(doing)
 }
 
 fn complete(batch: &mut Batch<'_>, old: &Stored, read: EntryState) -> Result<(), Error> {
@@ -222,7 +228,7 @@ fn complete(batch: &mut Batch<'_>, old: &Stored, read: EntryState) -> Result<(),
 /// Ends a batch: extents that no ENTRY claimed get rows of their own, and entries whose last extent came become staged.
 pub(super) fn settle(batch: &mut Batch<'_>) -> Result<(), Error> {
     for placed in std::mem::take(&mut batch.held).into_values() {
-        extents::put(batch, &placed)?;
+        keep(batch, &placed)?;
     }
     let doing = "see whether an entry is complete";
     let sql = "SELECT s.changed, s.extents, s.generation, count(x.offset), coalesce(sum(x.length), 0) FROM staged AS s \

@@ -18,6 +18,7 @@ impl Batch<'_> {
     /// # Errors
     /// When it contradicts what other records said, or the database fails.
     pub fn import_record(&mut self, volume: u32, pack: u32, record: &Record) -> Result<(), Error> {
+        self.is_importing = true;
         match record {
             Record::Pack(known) => {
                 let state = PackState {
@@ -40,12 +41,7 @@ impl Batch<'_> {
                 return self.import_pack(volume, &state, Some(&close));
             }
             Record::Summary(_) => return Ok(()),
-            Record::Extent(extent) => {
-                if rows::load(self.db, self.caches, id_of(extent.id)?)?.is_some() {
-                    commit::raise(self, extent.id, extent.generation)?;
-                }
-                return commit::apply_extent(self, (volume, pack), extent);
-            }
+            Record::Extent(extent) => drop(id_of(extent.id)?),
             Record::Entry(entry) => {
                 if entry.link_id != 0 {
                     admit(self, entry.link_id, &entry.target, &blank(EntryType::File, 0))?;

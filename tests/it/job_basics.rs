@@ -151,6 +151,29 @@ fn an_entry_is_staged_only_when_all_its_extents_are_committed() {
 }
 
 #[test]
+fn an_entry_recorded_on_two_volumes_is_told_by_both() {
+    let mut world = World::new(2);
+    let job = world.job();
+    let top = job.sources().unwrap()[0].id;
+    job.batch(|batch| batch.add(top, b"f", &facts(EntryType::File, 5))).unwrap();
+    let records = small(&job.pending(top, 10).unwrap()[0], 3);
+    assert_eq!(world.commit(1, &records), 1);
+    assert_eq!(world.commit(2, &records), 0);
+    world.close_packs();
+    let told = |record: &Record| matches!(record, Record::Extent(_) | Record::Entry(_));
+    let first = world.volume_records(1).into_iter().filter(told).count();
+    let second = world.volume_records(2).into_iter().filter(told).count();
+    assert_eq!((first, second), (2, 2));
+    let mut other = records;
+    if let Some(Record::Entry(entry)) = other.last_mut() {
+        entry.mode = 0o777;
+    }
+    let pack = packmule::job::PackState { number: 9, commits: 1, ..world.job().packs(1).unwrap()[0].state.clone() };
+    let refused = world.job().record_commit(1, &pack, &other, now());
+    assert!(matches!(refused, Err(Error::Conflict { what: "ENTRY of one generation", .. })));
+}
+
+#[test]
 fn a_commit_that_does_not_follow_the_last_one_is_refused() {
     let mut world = World::new(1);
     let job = world.job();

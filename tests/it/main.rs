@@ -5,6 +5,7 @@
 mod ingest_remote;
 mod job_basics;
 mod job_laws;
+mod job_measure;
 mod job_support;
 mod s3_lab;
 mod s3d_faithful;
