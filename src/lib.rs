@@ -11,6 +11,7 @@ pub mod digest;
 pub mod format;
 pub mod ingest;
 pub mod job;
+pub mod plan;
 pub mod s3d;
 pub mod scan;
 pub mod sys;

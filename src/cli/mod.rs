@@ -6,6 +6,7 @@
 mod completions;
 mod exit;
 pub mod key;
+mod plan;
 mod scan;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ pub struct Cli {
 enum Command {
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Plan the move: dates, dollars and odds for every way there is
+    Plan(Box<plan::Args>),
     /// Look at sources: what is there, and what will bite
     Scan(scan::Args),
 }
@@ -34,6 +37,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Completions(args) => completions::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Scan(args) => scan::run(&args),
     };
     match result {

@@ -1,0 +1,40 @@
+//! The planner: how a dataset can be moved, by when, for how much, and with what odds.
+//!
+//! Owns: catalogue, model, risk and recommendation. Pure: no files, no clock, no randomness of its own; dates, seeds and
+//! texts come in as values, so the same question has the same answer, byte for byte, on any machine and any number of
+//! threads. Does not print. Called by `cli`; calls `units` only.
+
+pub mod catalogue;
+pub mod dataset;
+pub mod delta;
+mod dist;
+pub mod drives;
+pub mod eligible;
+pub mod files;
+mod hybrid;
+pub mod inputs;
+mod math;
+pub mod network;
+mod online;
+mod options;
+mod outcome;
+mod own;
+mod recommend;
+mod report;
+mod risk;
+mod sample;
+mod sensitivity;
+mod shipped;
+mod streams;
+pub mod text;
+mod waves;
+mod world;
+
+pub use inputs::{Error, Inputs, Prefer, Request};
+pub use outcome::{CostLine, Formula, Lane, Stage};
+pub use own::terminal_slots;
+pub use recommend::Recommendation;
+pub use report::{Header, OptionReport, REPORT_SCHEMA, Report, plan};
+pub use risk::{Odds, Percentiles};
+pub use sensitivity::{BreakEven, Flip, Map, Swing, equal_bills_gb};
+pub use streams::{ServiceAdvice, advise_one};

@@ -1,0 +1,436 @@
+//! The answer: every option with its odds and bill, what is recommended and why, and what it all rests on.
+//!
+//! Owns: the order of work of a plan and the shape of its result (schema: `manifests/schemas/plan.schema.json`). Does
+//! not render anything. Invariant: same catalogue, inputs and seed give the same report, byte for byte. Called by `cli`.
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::plan::catalogue::{Catalogue, Confidence, Override};
+use crate::plan::delta::CatchUp;
+use crate::plan::eligible::Reason;
+use crate::plan::files::Binding;
+use crate::plan::hybrid;
+use crate::plan::inputs::{Error, InputLine, Inputs, Prefer};
+use crate::plan::options::{self, Candidate, Excluded};
+use crate::plan::outcome::{CostLine, Formula, Lane, Stage};
+use crate::plan::recommend::{self, Recommendation};
+use crate::plan::risk::{self, Odds, Percentiles, Samples};
+use crate::plan::sample::Sampler;
+use crate::plan::sensitivity::{self, BreakEven, Flip, Swing};
+use crate::plan::streams::{self, ServiceAdvice};
+use crate::plan::world::World;
+use crate::units::{Bytes, BytesPerSecond, Count, Days, Usd};
+
+/// Version of the report's JSON shape.
+pub const REPORT_SCHEMA: u32 = 1;
+
+/// Days after which a price is warned about, and after which a cost is only indicative.
+const STALE_DAYS: i64 = 180;
+const INDICATIVE_DAYS: i64 = 540;
+
+/// A whole plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Shape of this document.
+    pub schema: u32,
+    /// What was asked and with what.
+    pub header: Header,
+    /// Inputs with their marks.
+    pub inputs: Vec<InputLine>,
+    /// Options that can be had, best first.
+    pub options: Vec<OptionReport>,
+    /// Options that cannot, with reasons.
+    pub excluded: Vec<ExcludedOption>,
+    /// The pick, the runner-up, or the least bad with the smallest change.
+    pub recommendation: Recommendation,
+    /// What a reader must know before acting.
+    pub warnings: Vec<String>,
+    /// What moves the recommended option's answer most.
+    pub tornado: Vec<Swing>,
+    /// Where options cross.
+    pub break_even: Vec<BreakEven>,
+    /// What would change the answer.
+    pub flips: Vec<Flip>,
+    /// Services for data that keeps changing.
+    pub services: Vec<ServiceAdvice>,
+    /// Assumptions used, with their basis.
+    pub assumptions: Vec<AssumptionLine>,
+    /// What the model does not hold.
+    pub not_included: Vec<&'static str>,
+    /// Catalogue fields replaced by the user's file.
+    pub overrides: Vec<Override>,
+    /// Winner by size and link rate, and days by size.
+    pub map: sensitivity::Map,
+}
+
+/// What was asked and with what.
+#[derive(Debug, Clone, Serialize)]
+pub struct Header {
+    /// Version of the program.
+    pub tool: String,
+    /// Version of the catalogue.
+    pub catalogue: String,
+    /// Name of the dataset, where it has one.
+    pub name: Option<String>,
+    /// Size.
+    pub bytes: Bytes,
+    /// Files.
+    pub files: Count,
+    /// The day everything starts, on which availability is judged.
+    pub start: Date,
+    /// The day everything must be done.
+    pub deadline: Option<Date>,
+    /// Required probability of the deadline.
+    pub confidence: f64,
+    /// The most it may cost.
+    pub budget: Option<Usd>,
+    /// Region whose name was given; prices are those of the catalogue's Region.
+    pub region: String,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Number of draws.
+    pub draws: usize,
+    /// Inputs that nobody gave or measured.
+    pub assumed: usize,
+    /// All inputs.
+    pub inputs: usize,
+}
+
+/// One option's answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct OptionReport {
+    /// Stable name.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Options of one family differ in size or speed only.
+    pub family: String,
+    /// Whether this is its family's best under the question's rules.
+    pub best_of_family: bool,
+    /// Bytes over the narrowest nominal rate: never the plan, only the floor.
+    pub minimum: Days,
+    /// The single estimate: every variable at its median.
+    pub estimate: Days,
+    /// The date of the single estimate.
+    pub estimate_date: Option<Date>,
+    /// Percentiles of the finish.
+    pub time: Percentiles<Days>,
+    /// The date of the 90th percentile.
+    pub p90_date: Option<Date>,
+    /// Percentiles of the cost.
+    pub cost: Percentiles<Usd>,
+    /// Mean cost.
+    pub expected_cost: Usd,
+    /// The single estimate's cost, which the cost lines add up to.
+    pub estimate_cost: Usd,
+    /// Odds of the deadline.
+    pub deadline: Option<Odds>,
+    /// Mean days late.
+    pub expected_lateness: Option<Days>,
+    /// Odds of exceeding the budget.
+    pub over_budget: Option<Odds>,
+    /// low, medium or high: how far P90 lies from P50.
+    pub risk: &'static str,
+    /// What holds the bulk back.
+    pub binding: Binding,
+    /// Dataset over the whole time: the number people remember.
+    pub effective_rate: BytesPerSecond,
+    /// Stages by how often they took longest.
+    pub critical: Vec<(Stage, f64)>,
+    /// The bill of the single estimate.
+    pub costs: Vec<CostLine>,
+    /// Each further month that it is left on.
+    pub left_on_per_month: Usd,
+    /// Formulas with numbers.
+    pub formulas: Vec<Formula>,
+    /// Rows of the Gantt chart.
+    pub lanes: Vec<Lane>,
+    /// Bytes landed by day.
+    pub curve: Vec<(f64, f64)>,
+    /// Catching up with changes.
+    pub catch_up: Option<CatchUp>,
+    /// Catching up in words.
+    pub verdict: Option<String>,
+    /// Devices, drives or trucks.
+    pub devices: usize,
+    /// Why it fails the question's constraints; empty when it meets them.
+    pub fails: Vec<String>,
+    /// What to know about it.
+    pub flags: Vec<String>,
+    /// Days at each percent from 1 to 99, for the curve of odds.
+    pub cdf: Vec<Days>,
+}
+
+/// An option that cannot be had.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExcludedOption {
+    /// Stable name.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Family.
+    pub family: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// One assumption as used.
+#[derive(Debug, Clone, Serialize)]
+pub struct AssumptionLine {
+    /// Stable name, for overriding.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Value or distribution.
+    pub value: String,
+    /// Unit.
+    pub unit: String,
+    /// Why.
+    pub basis: String,
+    /// How far to trust it.
+    pub confidence: Confidence,
+}
+
+const NOT_INCLUDED: [&str; 9] = [
+    "approvals and contracts",
+    "cleaning data, mapping permissions and ACLs, legal hold",
+    "people's time (override people-day to count it)",
+    "the last mile of an ordered line, a partner's fee, cross-connects beyond the catalogue's figure",
+    "egress from the cloud or colocation the data is in now",
+    "customs, insurance, hotels",
+    "storage in S3 and retrieval later",
+    "contention on lines that we cannot see",
+    "tax",
+];
+
+/// Plans: every option simulated, judged, and compared.
+///
+/// # Errors
+/// Never for inputs that `Inputs::resolve` accepted.
+pub fn plan(catalogue: &Catalogue, inputs: Inputs) -> Result<Report, Error> {
+    let world = World::new(catalogue, inputs);
+    let sampler = Sampler::new(world.inputs.seed, world.inputs.draws);
+    let (mut candidates, excluded) = options::compile(&world);
+    if candidates.is_empty() {
+        let reasons: Vec<String> = excluded.iter().take(4).map(|e| format!("{}: {}", e.name, e.reason.text)).collect();
+        return Err(Error::Question(format!("no option can be had: {}", reasons.join("; "))));
+    }
+    candidates.extend(hybrid::candidates(&world, &candidates));
+    let samples: Vec<Samples> = candidates.iter().map(|candidate| risk::run(candidate, &world, &sampler)).collect();
+    let mut reports: Vec<OptionReport> = candidates.iter().zip(&samples).map(|(c, s)| judge(&world, c, s)).collect();
+    let order = recommend::rank(&mut reports, world.inputs.prefer);
+    let recommendation = recommend::recommend(&world, &reports, &order, &samples, &excluded);
+    let picked = recommendation.pick.as_ref().or(recommendation.least_bad.as_ref());
+    let chosen = picked.and_then(|id| candidates.iter().position(|c| &c.id == id)).unwrap_or(order[0]);
+    let tornado = sensitivity::tornado(&world, &candidates[chosen], &samples[chosen], &sampler);
+    let flips = sensitivity::flips(&world, &candidates[chosen], &reports, chosen);
+    let break_even = sensitivity::break_even(&world, &candidates, &reports);
+    let map = sensitivity::map(&world);
+    let warnings = warnings(&world, &reports, chosen, &tornado);
+    let services = streams::advise(catalogue, &world.inputs.sources, reports[chosen].time.p90);
+    let header = header(&world);
+    let ordered = order.iter().map(|index| reports[*index].clone()).collect();
+    Ok(Report {
+        schema: REPORT_SCHEMA,
+        header,
+        inputs: world.inputs.lines.clone(),
+        options: ordered,
+        excluded: excluded.into_iter().map(excluded_option).collect(),
+        recommendation,
+        warnings,
+        tornado,
+        break_even,
+        flips,
+        services,
+        assumptions: assumptions(catalogue),
+        not_included: NOT_INCLUDED.to_vec(),
+        overrides: catalogue.overrides.clone(),
+        map,
+    })
+}
+
+fn excluded_option(excluded: Excluded) -> ExcludedOption {
+    ExcludedOption { id: excluded.id, name: excluded.name, family: excluded.family, reason: excluded.reason }
+}
+
+fn header(world: &World<'_>) -> Header {
+    let inputs = &world.inputs;
+    Header {
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        catalogue: world.catalogue.meta.version.clone(),
+        name: inputs.name.clone(),
+        bytes: Bytes::new(inputs.bytes),
+        files: Count::new(inputs.files),
+        start: inputs.start,
+        deadline: inputs.deadline,
+        confidence: inputs.confidence,
+        budget: inputs.budget,
+        region: inputs.region.clone(),
+        seed: inputs.seed,
+        draws: inputs.draws,
+        assumed: inputs.assumed(),
+        inputs: inputs.lines.len(),
+    }
+}
+
+/// Days from the start to the end of a date.
+pub(crate) fn days_until(start: Date, end: Date) -> f64 {
+    crate::plan::eligible::days_between(start, end) as f64 + 1.0
+}
+
+fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionReport {
+    let (outcome, trace) = candidate.estimate(world);
+    let inputs = &world.inputs;
+    let (time, cost) = (samples.time(), samples.money());
+    let deadline_days = inputs.deadline.map(|date| days_until(inputs.start, date));
+    let deadline = deadline_days.map(|days| samples.by(days));
+    let mut fails = Vec::new();
+    if let (Some(odds), Some(date)) = (deadline, inputs.deadline)
+        && odds.share < inputs.confidence
+    {
+        fails.push(format!("done by {date}: {odds}, asked for {:.0} %", inputs.confidence * 100.0));
+    }
+    if let Some(budget) = inputs.budget
+        && cost.p90 > budget
+    {
+        fails.push(format!("P90 cost {} is over the budget of {}", cost.p90.short(), budget.short()));
+    }
+    if !outcome.finish.is_finite() || !time.p50.is_finite() {
+        fails.push(trace.verdict.clone().unwrap_or_else(|| "it never ends with these inputs".to_owned()));
+    }
+    let mut flags = trace.notes.clone();
+    end_of_support(world, candidate, samples, &mut fails, &mut flags);
+    stale_prices(candidate, inputs.as_of, &mut flags);
+    if !candidate.spec.unknown.is_empty() {
+        flags.push(format!("not published, so not in the cost: {}", candidate.spec.unknown.join(", ")));
+    }
+    let sorted = samples.sorted_finish();
+    let date = |days: Days| world.calendar.date(days);
+    OptionReport {
+        id: candidate.id.clone(),
+        name: candidate.name.clone(),
+        family: candidate.family.clone(),
+        best_of_family: false,
+        minimum: minimum(world, candidate),
+        estimate: Days::new(outcome.finish),
+        estimate_date: date(Days::new(outcome.finish)),
+        p90_date: date(time.p90),
+        risk: risk_word(&time),
+        time,
+        cost,
+        expected_cost: samples.expected_cost(),
+        estimate_cost: outcome.cost,
+        deadline,
+        expected_lateness: deadline_days.map(|days| Days::new(samples.expected_lateness(days))),
+        over_budget: inputs.budget.map(|budget| samples.over(budget)),
+        binding: outcome.binding,
+        effective_rate: BytesPerSecond::new(world.bytes() / (outcome.finish * 86_400.0)),
+        critical: samples.critical(),
+        costs: trace.costs,
+        left_on_per_month: trace.left_on_per_month,
+        formulas: trace.formulas,
+        lanes: trace.lanes,
+        curve: trace.curve,
+        catch_up: trace.catch_up,
+        verdict: trace.verdict,
+        devices: trace.devices,
+        fails,
+        flags,
+        cdf: (1..100)
+            .map(|percent| Days::new(crate::plan::math::quantile(&sorted, f64::from(percent) / 100.0)))
+            .collect(),
+    }
+}
+
+/// A job that may end after the service does is not one to start.
+fn end_of_support(
+    world: &World<'_>,
+    candidate: &Candidate,
+    samples: &Samples,
+    fails: &mut Vec<String>,
+    flags: &mut Vec<String>,
+) {
+    let Some(end) = &candidate.spec.end_of_support else { return };
+    let by = samples.by(days_until(world.inputs.start, end.date));
+    if by.share < world.inputs.confidence {
+        fails.push(format!("support ends on {}: imported by then in {by}", end.date));
+    } else if by.share < 1.0 {
+        flags.push(format!("support ends on {}: imported by then in {by}; fill and send it back at once", end.date));
+    }
+}
+
+fn stale_prices(candidate: &Candidate, as_of: Date, flags: &mut Vec<String>) {
+    let prices = candidate.spec.figures.values().chain(candidate.spec.tiers.iter().map(|tier| &tier.fee));
+    let oldest =
+        prices.filter(|f| f.unit.starts_with("USD") && f.confidence != Confidence::Given).map(|f| f.as_of).min();
+    let Some(oldest) = oldest else { return };
+    let age = crate::plan::eligible::days_between(oldest, as_of);
+    if age > INDICATIVE_DAYS {
+        flags.push(format!("the cost is indicative: its oldest price is of {oldest}"));
+    } else if age > STALE_DAYS {
+        flags.push(format!("a price is of {oldest}: check it"));
+    }
+}
+
+fn risk_word(time: &Percentiles<Days>) -> &'static str {
+    let ratio = time.p90.get() / time.p50.get().max(1e-9);
+    match ratio {
+        _ if !time.p90.is_finite() => "very high",
+        r if r < 1.3 => "low",
+        r if r < 1.8 => "medium",
+        _ => "high",
+    }
+}
+
+/// Bytes over the narrowest rate on any label.
+fn minimum(world: &World<'_>, candidate: &Candidate) -> Days {
+    let spec = &candidate.spec;
+    let line = match spec.path {
+        Some(crate::plan::catalogue::Path::ExistingDx) => {
+            world.inputs.existing_dx.as_ref().map(|line| line.rate.to_bytes().get())
+        }
+        Some(crate::plan::catalogue::Path::PrivateLink) => spec.number("line").map(|gbit| gbit * 1e9 / 8.0),
+        Some(crate::plan::catalogue::Path::Internet) => {
+            world.inputs.line.as_ref().map(|line| line.rate.to_bytes().get())
+        }
+        None => None,
+    };
+    let device = spec.number("fill_rate").map(|mb| mb * 1e6 * world.inputs.stations as f64);
+    let bays = spec.number("drive_rate").zip(spec.number("bays")).map(|(rate, bays)| rate * bays * 1e6);
+    let narrowest = [line, device, bays].into_iter().flatten().fold(world.inputs.source_read, f64::min);
+    Days::from_secs(world.bytes() / narrowest)
+}
+
+fn warnings(world: &World<'_>, reports: &[OptionReport], chosen: usize, tornado: &[Swing]) -> Vec<String> {
+    let mut all = world.inputs.warnings.clone();
+    if let Some(swing) = tornado.iter().find(|swing| swing.assumed && swing.relative() > 0.1) {
+        all.push(format!(
+            "{} is assumed and moves the finish by {:.0} %: measure it first ({})",
+            swing.name,
+            swing.relative() * 100.0,
+            sensitivity::how_to_measure(&swing.id)
+        ));
+    }
+    let best = &reports[chosen];
+    all.extend(best.flags.iter().cloned());
+    if best.left_on_per_month > Usd::ZERO {
+        all.push(format!("tear it down at the end: each month left on costs {}", best.left_on_per_month.short()));
+    }
+    if world.inputs.prefer == Prefer::Cost && world.inputs.deadline.is_none() {
+        all.push("no deadline was given, so the cheapest option wins however long it takes; give --deadline or --prefer time".to_owned());
+    }
+    all
+}
+
+fn assumptions(catalogue: &Catalogue) -> Vec<AssumptionLine> {
+    let line = |a: &crate::plan::catalogue::AssumptionSpec| AssumptionLine {
+        id: a.id.clone(),
+        name: a.name.clone(),
+        value: crate::plan::dist::Dist::of(&a.figure).describe(),
+        unit: a.figure.unit.clone(),
+        basis: a.basis.clone(),
+        confidence: a.figure.confidence,
+    };
+    catalogue.assumptions.iter().map(line).collect()
+}

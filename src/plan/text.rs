@@ -1,0 +1,297 @@
+//! The plan as text for a terminal: one table, two sentences, what to watch, and formulas on request.
+//!
+//! Owns: rounding and words (days to two digits, dollars to three). Does not print: it returns text. Called by `cli`.
+
+use std::fmt::Write as _;
+
+use crate::plan::dataset::Mark;
+use crate::plan::report::{OptionReport, Report};
+use crate::units::{Days, Usd};
+
+/// The table, the recommendation, warnings and the assumptions that matter.
+pub fn render(report: &Report, all: bool) -> String {
+    let mut text = String::new();
+    header(&mut text, report);
+    table(&mut text, report, all);
+    let _ = writeln!(text, "\n{}", wrap(&report.recommendation.text, "  "));
+    if let Some(why) = &report.recommendation.why_not_runner_up {
+        let _ = writeln!(text, "{}", wrap(&format!("{why}."), "  "));
+    }
+    if let Some(change) = &report.recommendation.smallest_change {
+        let _ = writeln!(text, "{}", wrap(&format!("What would help: {change}."), "  "));
+    }
+    section(&mut text, "Watch", report.warnings.iter().cloned());
+    let verdict = report.options.first().and_then(|o| o.verdict.clone());
+    section(&mut text, "Catching up with changes", verdict.into_iter());
+    section(
+        &mut text,
+        "What decides it (P10 to P90 of each, or half to twice an assumed input)",
+        report.tornado.iter().take(5).map(|s| format!("{}: done in {} to {}", s.name, s.low, s.high)),
+    );
+    section(&mut text, "What would change it", report.flips.iter().map(|f| format!("{}: {}", f.change, f.effect)));
+    section(&mut text, "Where the answer turns", report.break_even.iter().map(|b| b.text.clone()));
+    services(&mut text, report);
+    excluded(&mut text, report, all);
+    section(
+        &mut text,
+        "Yours instead of the catalogue's",
+        report.overrides.iter().map(|o| {
+            let default = if o.default.is_empty() { "absent".to_owned() } else { o.default.clone() };
+            format!("{}: {} (yours), default was {default}", o.field, o.yours)
+        }),
+    );
+    section(
+        &mut text,
+        "Assumed (override with --catalog, or measure)",
+        report.inputs.iter().filter(|i| i.mark == Mark::Assumed).map(|i| format!("{}: {}", i.name, i.value)),
+    );
+    let _ = writeln!(text, "\nNot included: {}.", report.not_included.join("; "));
+    let _ = writeln!(text, "Formulas with numbers: --explain OPTION. Whole report with charts: --html FILE.");
+    text
+}
+
+fn header(text: &mut String, report: &Report) {
+    let h = &report.header;
+    let name = h.name.as_ref().map(|n| format!("{n}: ")).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "{name}{} in {} files, from {}{}",
+        h.bytes,
+        h.files,
+        h.start,
+        h.deadline.map(|d| format!(", to be done by {d}")).unwrap_or_default()
+    );
+    let _ = writeln!(
+        text,
+        "packmule {}, catalogue of {}, seed {}, {} draws; {} of {} inputs assumed\n",
+        h.tool,
+        h.catalogue,
+        h.seed,
+        crate::units::Count::new(h.draws as u64),
+        h.assumed,
+        h.inputs
+    );
+}
+
+fn table(text: &mut String, report: &Report, all: bool) {
+    let rows: Vec<[String; 8]> =
+        report.options.iter().filter(|o| all || shown(o, report)).map(|o| row(o, report)).collect();
+    let heads = ["option", "minimum", "P50", "P90", "P90 date", "deadline", "cost P50 / P90", "held back by"]
+        .map(str::to_owned);
+    let mut widths = [0; 8];
+    for row in std::iter::once(&heads).chain(&rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in std::iter::once(&heads).chain(&rows) {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    let hidden = report.options.len() - rows.len();
+    if hidden > 0 {
+        let _ = writeln!(text, "({hidden} more of the same families: --all)");
+    }
+}
+
+/// Rows shown by default: each family's best.
+pub(crate) fn shown(option: &OptionReport, _report: &Report) -> bool {
+    option.best_of_family
+}
+
+fn row(o: &OptionReport, report: &Report) -> [String; 8] {
+    let pick = report.recommendation.pick.as_ref() == Some(&o.id);
+    let mark = if pick {
+        "* "
+    } else if o.fails.is_empty() {
+        "  "
+    } else {
+        "x "
+    };
+    [
+        format!("{mark}{}", short_name(&o.name)),
+        o.minimum.to_string(),
+        o.time.p50.to_string(),
+        o.time.p90.to_string(),
+        o.p90_date.map_or_else(|| "-".to_owned(), |d| d.to_string()),
+        o.deadline.map_or_else(|| "-".to_owned(), |odds| short_odds(&odds)),
+        format!("{} / {}", o.cost.p50.short(), o.cost.p90.short()),
+        o.binding.words().to_owned(),
+    ]
+}
+
+/// Odds in a table cell.
+pub(crate) fn short_odds(odds: &crate::plan::risk::Odds) -> String {
+    match odds {
+        o if o.hits == o.draws => format!("> {:.1} %", (o.low * 1000.0).floor() / 10.0),
+        o if o.hits == 0 => format!("< {:.1} %", (o.high * 1000.0).ceil() / 10.0),
+        o => o.to_string(),
+    }
+}
+
+/// A name that fits a column.
+pub(crate) fn short_name(name: &str) -> String {
+    const WIDTH: usize = 44;
+    if name.chars().count() <= WIDTH {
+        return name.to_owned();
+    }
+    let cut: String = name.chars().take(WIDTH - 1).collect();
+    format!("{}…", cut.trim_end())
+}
+
+fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let mut first = true;
+    for line in lines {
+        if std::mem::take(&mut first) {
+            let _ = writeln!(text, "\n{title}:");
+        }
+        let _ = writeln!(text, "{}", wrap(&line, "  - "));
+    }
+}
+
+fn services(text: &mut String, report: &Report) {
+    for advice in &report.services {
+        let price = if advice.per_month > Usd::ZERO {
+            format!(", about {} a month", advice.per_month.short())
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "\nChanges from {}: {}{price}", advice.source, advice.service);
+        for line in advice.reasons.iter().chain(&advice.sizing) {
+            let _ = writeln!(text, "{}", wrap(line, "  - "));
+        }
+        for line in &advice.warnings {
+            let _ = writeln!(text, "{}", wrap(line, "  ! "));
+        }
+    }
+}
+
+fn excluded(text: &mut String, report: &Report, all: bool) {
+    let relevant = |family: &str| all || !report.options.iter().any(|o| o.family == family);
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut lines = Vec::new();
+    for option in report.excluded.iter().filter(|e| relevant(&e.family)) {
+        if !all && seen.contains(&(option.family.as_str(), option.reason.text.as_str())) {
+            continue;
+        }
+        seen.push((&option.family, &option.reason.text));
+        let remedy =
+            option.reason.remedy.as_ref().filter(|r| !r.is_empty()).map(|r| format!(" ({r})")).unwrap_or_default();
+        let source = option.reason.source.as_ref().map(|s| format!(" [{s}]")).unwrap_or_default();
+        lines.push(format!("{}: {}{remedy}{source}", option.name, option.reason.text));
+    }
+    section(text, "Not to be had", lines.into_iter());
+}
+
+/// Every formula of an option with its numbers, its bill and its times; `None` when no option has that name.
+pub fn explain(report: &Report, option: &str) -> Option<String> {
+    let found =
+        report.options.iter().find(|o| o.id == option).or_else(|| report.options.iter().find(|o| o.family == option));
+    if let Some(o) = found {
+        return Some(explain_option(o));
+    }
+    let excluded = report.excluded.iter().find(|e| e.id == option || e.family == option)?;
+    let source = excluded.reason.source.clone().unwrap_or_else(|| "your inputs".to_owned());
+    Some(format!("{} ({}) is not to be had: {}\nsource: {source}\n", excluded.name, excluded.id, excluded.reason.text))
+}
+
+fn explain_option(o: &OptionReport) -> String {
+    let mut text = format!("{} ({})\n\nTime, with every variable at its median:\n", o.name, o.id);
+    for formula in &o.formulas {
+        let _ = writeln!(text, "{}", wrap(&format!("{}: {}", formula.what, formula.text), "  - "));
+    }
+    let _ = writeln!(
+        text,
+        "\n  theoretical minimum {}, planned {} ({}), effective rate {}",
+        o.minimum,
+        o.estimate,
+        o.estimate_date.map_or_else(String::new, |d| d.to_string()),
+        o.effective_rate
+    );
+    let p = &o.time;
+    let _ = writeln!(text, "  P10 {}, P50 {}, P80 {}, P90 {}, P95 {}", p.p10, p.p50, p.p80, p.p90, p.p95);
+    if let Some(verdict) = &o.verdict {
+        let _ = writeln!(text, "{}", wrap(&format!("catching up: {verdict}"), "  "));
+    }
+    let critical: Vec<String> =
+        o.critical.iter().take(4).map(|(stage, share)| format!("{} {:.0} %", stage.label(), share * 100.0)).collect();
+    let _ = writeln!(text, "  longest stage in the draws: {}", critical.join(", "));
+    let _ = writeln!(text, "\nCost of that estimate:");
+    for line in &o.costs {
+        let _ = writeln!(text, "{}", wrap(&format!("{}: {} = {}", line.item, line.formula, line.amount), "  - "));
+    }
+    let _ = writeln!(text, "  sum {}; P50 {}, P90 {}", o.estimate_cost, o.cost.p50.short(), o.cost.p90.short());
+    if o.left_on_per_month > Usd::ZERO {
+        let _ = writeln!(text, "  each month left on: {}", o.left_on_per_month);
+    }
+    for (title, list) in [("Fails", &o.fails), ("Note", &o.flags)] {
+        for line in list {
+            let _ = writeln!(text, "{}", wrap(&format!("{title}: {line}"), "  ! "));
+        }
+    }
+    for (index, lane) in o.lanes.iter().take(12).enumerate() {
+        if index == 0 {
+            let _ = writeln!(text, "\nSchedule (days from the start):");
+        }
+        let spans: Vec<String> =
+            lane.spans.iter().map(|s| format!("{} {:.1}-{:.1}", s.stage.label(), s.start, s.end)).collect();
+        let _ = writeln!(text, "{}", wrap(&format!("{}: {}", lane.name, spans.join(", ")), "  - "));
+    }
+    text
+}
+
+/// Comma-separated values: one row per option that can be had or not.
+pub fn csv(report: &Report) -> String {
+    let mut text = "id,name,available,p10_days,p50_days,p90_days,p95_days,p_deadline,cost_p50_usd,cost_p90_usd,expected_cost_usd,binding,risk,reason\n".to_owned();
+    let days = |d: Days| if d.is_finite() { format!("{:.4}", d.get()) } else { "never".to_owned() };
+    for o in &report.options {
+        let odds = o.deadline.map_or_else(String::new, |odds| format!("{:.4}", odds.share));
+        let usd = |u: Usd| format!("{:.2}", u.to_f64());
+        let _ = writeln!(
+            text,
+            "{},{},true,{},{},{},{},{odds},{},{},{},{},{},{}",
+            o.id,
+            quoted(&o.name),
+            days(o.time.p10),
+            days(o.time.p50),
+            days(o.time.p90),
+            days(o.time.p95),
+            usd(o.cost.p50),
+            usd(o.cost.p90),
+            usd(o.expected_cost),
+            quoted(o.binding.words()),
+            o.risk,
+            quoted(&o.fails.join("; "))
+        );
+    }
+    for e in &report.excluded {
+        let _ = writeln!(text, "{},{},false,,,,,,,,,,,{}", e.id, quoted(&e.name), quoted(&e.reason.text));
+    }
+    text
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+/// Breaks a line at 110 columns; later lines are indented as far as the first one's prefix.
+fn wrap(line: &str, prefix: &str) -> String {
+    const WIDTH: usize = 110;
+    let indent = " ".repeat(prefix.chars().count());
+    let mut text = prefix.to_owned();
+    let mut column = prefix.chars().count();
+    for (index, word) in line.split_whitespace().enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > WIDTH {
+            text.push('\n');
+            text.push_str(&indent);
+            column = indent.len();
+        } else if index > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text
+}
