@@ -14,6 +14,7 @@ pub mod job;
 pub mod plan;
 pub mod s3d;
 pub mod scan;
+pub mod stage;
 pub mod sys;
 pub mod units;
 pub mod volume;

@@ -92,6 +92,12 @@ pub(super) fn render(error: &anyhow::Error) -> Exit {
     failure.map_or(Exit::Failed, |failure| failure.exit)
 }
 
+/// An error with everything below it, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let below = std::iter::successors(error.source(), |cause| cause.source());
+    below.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Says on standard error what is wrong but does not end the command.
 #[expect(clippy::print_stderr, reason = "the command line is the layer that prints")]
 pub(super) fn warn(what: &dyn std::fmt::Display) {

@@ -7,7 +7,9 @@ mod completions;
 mod exit;
 pub mod key;
 mod plan;
+mod progress;
 mod scan;
+mod stage;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ enum Command {
     Plan(Box<plan::Args>),
     /// Look at sources: what is there, and what will bite
     Scan(scan::Args),
+    /// Copy sources onto volumes: compressed, encrypted, checksummed; the same command again resumes
+    Stage(stage::Args),
 }
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
@@ -39,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Scan(args) => scan::run(&args),
+        Command::Stage(args) => stage::run(&args),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -229,6 +229,26 @@ impl Known {
     }
 }
 
+impl Stored {
+    /// Whether `now` is what was seen before, by the same rule as [`Known::is_unchanged`].
+    pub fn is_as_before(&self, now: &Facts) -> bool {
+        let known = Known {
+            id: self.id,
+            name: Vec::new(),
+            entry_type: self.facts.entry_type,
+            state: self.state,
+            generation: self.generation,
+            size: self.facts.size,
+            mtime_s: self.facts.mtime_s,
+            mtime_ns: self.facts.mtime_ns,
+            inode: self.facts.inode,
+            mode: self.facts.mode,
+            link_id: self.facts.link_id,
+        };
+        known.is_unchanged(now)
+    }
+}
+
 /// One entry with everything that is known of its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {

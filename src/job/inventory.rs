@@ -167,6 +167,14 @@ impl Batch<'_> {
         found.transpose()
     }
 
+    /// One entry, as this transaction sees it; `None` if there is none with this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn entry(&self, id: u64) -> Result<Option<Stored>, Error> {
+        rows::load(self.db, self.caches, to_db("entry id", id)?)
+    }
+
     pub(super) fn stored(&self, id: u64) -> Result<Stored, Error> {
         let found = rows::load(self.db, self.caches, to_db("entry id", id)?)?;
         found.ok_or(Error::Unknown { what: "entry", number: id })

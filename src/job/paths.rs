@@ -146,6 +146,16 @@ pub(super) fn implied() -> Facts {
     }
 }
 
+impl Batch<'_> {
+    /// Stored path of an entry, as this transaction sees it.
+    ///
+    /// # Errors
+    /// When there is no such entry, or the database fails.
+    pub fn path(&self, id: u64) -> Result<Vec<u8>, Error> {
+        path(self.db, self.caches, to_db("entry id", id)?)
+    }
+}
+
 impl Job {
     /// Stored path of an entry.
     ///

@@ -15,6 +15,7 @@ pub mod fs;
 pub mod mem;
 pub mod mounts;
 pub mod owners;
+pub mod pool;
 pub mod process;
 pub mod random;
 pub mod real;

@@ -55,6 +55,11 @@ pub fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The machine's name, for the record of who wrote what.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Most memory this process ever had resident. Unit: bytes. `None` where `/proc` is not readable.
 pub fn resident_bytes_peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -85,6 +85,11 @@ impl Identity {
     }
 }
 
+/// Major and minor number of a device.
+pub fn device_numbers(rdev: u64) -> (u32, u32) {
+    (rustix::fs::major(rdev), rustix::fs::minor(rdev))
+}
+
 /// A regular file of the source, open for reading.
 #[derive(Debug)]
 pub struct SourceFile {

@@ -15,7 +15,7 @@ use crate::format::{
     FrameKind, Inner, JobId, PackHeader, PackKind, RunId, VolumeId, chain_start,
 };
 use crate::sys::aligned::AlignedBuf;
-use crate::sys::budget::Permit;
+use crate::sys::pool::PooledBuf;
 use crate::sys::{Access, Fs, FsFile, RandomSource};
 use crate::volume::error::{At, Error, In};
 use crate::volume::index::FRAMES_PER_PACK_MAX;
@@ -52,14 +52,12 @@ pub struct PackParams {
 pub struct SealedFrame {
     /// Its header.
     pub header: FrameHeader,
-    /// Header and body.
-    pub bytes: Vec<u8>,
+    /// Header and body; goes back to its pool when written.
+    pub bytes: PooledBuf,
     /// Plain bytes, data frames only.
     pub data_plain_bytes: u32,
     /// Records, entries frames only.
     pub record_count: u32,
-    /// Memory held by `bytes`.
-    pub permit: Option<Permit>,
 }
 
 /// A pack as of its last commit: what the job database keeps of it, and what a resume needs.
@@ -201,6 +199,11 @@ impl PackWriter {
         self.position().saturating_sub(self.state.committed_bytes)
     }
 
+    /// Whether frames are here that no commit covers.
+    pub fn has_uncommitted(&self) -> bool {
+        !self.group.checksums.is_empty() || !self.pending.is_empty()
+    }
+
     /// Whether a commit was begun and waits for frames before it.
     pub fn commit_is_pending(&self) -> bool {
         self.commit_ticket.is_some()
@@ -262,7 +265,7 @@ impl PackWriter {
         bytes.extend_from_slice(payload);
         let ticket = self.sealing.ticket().within(&self.path)?;
         let header = self.sealing.seal(ticket, FrameKind::Entries, &mut bytes).within(&self.path)?;
-        let frame = SealedFrame { header, bytes, data_plain_bytes: 0, record_count, permit: None };
+        let frame = SealedFrame { header, bytes: bytes.into(), data_plain_bytes: 0, record_count };
         self.pending.insert(header.index, frame);
         self.drain_frames()
     }

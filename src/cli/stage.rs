@@ -1,0 +1,318 @@
+//! `packmule stage`: from the source onto volumes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cli::progress::Painter;
+use crate::cli::{Exit, Failure};
+use crate::crypto::UnlockCode;
+use crate::format::ReadBack;
+use crate::format::path::escape;
+use crate::job::State;
+use crate::scan::{Rule, Selection};
+use crate::stage::{self, Compression, Options, Outcome, Place};
+use crate::sys::process::StopFlag;
+use crate::sys::secrets::{read_secret, write_secret_new};
+use crate::sys::{OsRandom, World};
+use crate::units::Bytes;
+
+/// Longest recipients file. Unit: bytes.
+const RECIPIENTS_BYTES_MAX: u64 = 1 << 20;
+/// Problems shown at the end; all of them are in the report.
+const PROBLEMS_SHOWN: usize = 20;
+
+/// Arguments of `packmule stage`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  packmule stage /data --volume /mnt/a --volume /mnt/b --job ~/jobs/lab --unlock-code-file code.txt
+  packmule stage /data --volume /mnt/c --job ~/jobs/lab        (goes on where the first stopped)
+
+The same command again is the resume. Volumes are recognised by what is on them, not by their path.")]
+pub struct Args {
+    /// Directories or files to stage
+    #[arg(required = true)]
+    source: Vec<PathBuf>,
+    /// Where a volume is, or is to be made; may be repeated. DIR,size=400GB uses at most so much of it
+    #[arg(long = "volume", value_name = "DIR[,size=SIZE]", required = true)]
+    volumes: Vec<String>,
+    /// Job directory: made on the first run, the same ever after
+    #[arg(long, value_name = "DIR")]
+    job: PathBuf,
+    /// Who can open the volumes: an age, SSH or plugin recipient; may be repeated
+    #[arg(long, value_name = "RECIPIENT", help_heading = "Keys")]
+    recipient: Vec<String>,
+    /// File with a recipient a line
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    recipients_file: Option<PathBuf>,
+    /// File that holds a passphrase that can open the volumes
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    passphrase_file: Option<PathBuf>,
+    /// File for an unlock code: written if it is not there, used if it is. Keep it away from the drives
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    unlock_code_file: Option<PathBuf>,
+    /// Leave out what matches, in the style of gitignore; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "What")]
+    exclude: Vec<String>,
+    /// Take what matches although --exclude leaves it out; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "What")]
+    include: Vec<String>,
+    /// Stay on the file system of each source
+    #[arg(long, help_heading = "What")]
+    one_file_system: bool,
+    /// List fifos, sockets and devices as skipped instead of recording them
+    #[arg(long, help_heading = "What")]
+    skip_special: bool,
+    /// Compression: auto, none, or a zstd level from -7 to 19
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_compression, allow_hyphen_values = true, help_heading = "How")]
+    compress: Compression,
+    /// Memory for buffers
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", help_heading = "How")]
+    memory: Bytes,
+    /// Threads that compress and seal [default: all processors]
+    #[arg(long, value_name = "N", help_heading = "How")]
+    threads: Option<usize>,
+    /// Largest pack
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "How")]
+    pack_size: Bytes,
+    /// Leave the volumes open at the end, for more to come
+    #[arg(long, help_heading = "How")]
+    no_seal: bool,
+    /// Print one JSON document at the end
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but errors and the last line
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn parse_compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "auto" => Ok(Compression::Auto),
+        "none" | "off" => Ok(Compression::Off),
+        level => match level.parse::<i32>() {
+            Ok(level) if (-7..=19).contains(&level) && level != 0 => Ok(Compression::Level(level)),
+            _ => Err("give auto, none, or a level from -7 to 19 other than 0".to_owned()),
+        },
+    }
+}
+
+/// Splits `DIR,size=SIZE`.
+fn parse_place(text: &str) -> Result<Place, Failure> {
+    let Some((path, size)) = text.rsplit_once(",size=") else {
+        return Ok(Place { path: text.into(), limit_bytes: None });
+    };
+    let size: Bytes =
+        size.parse().map_err(|error| Failure::of(Exit::Usage, format!("--volume {text}"), None, error))?;
+    Ok(Place { path: path.into(), limit_bytes: Some(size.get()) })
+}
+
+/// Stages and reports.
+///
+/// # Errors
+/// When the run cannot go on at all; the exit code says why.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let stop = StopFlag::new();
+    stop.arm()?;
+    let options = options(args, stop)?;
+    let painter = Arc::new(Painter::new(args.quiet || args.json));
+    let outcome = stage::stage(options, &World::real(), Arc::clone(&painter) as Arc<dyn stage::Monitor>);
+    painter.finish();
+    let outcome = outcome.map_err(failure)?;
+    let text = if args.json { json(&outcome, &painter)? } else { text(args, &outcome, &painter) };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(exit(&outcome))
+}
+
+fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
+    let volumes = args.volumes.iter().map(|text| parse_place(text)).collect::<Result<_, _>>()?;
+    let mut options = Options::new(args.source.clone(), volumes, args.job.clone());
+    options.recipients.clone_from(&args.recipient);
+    if let Some(path) = &args.recipients_file {
+        let text =
+            read_secret(path, RECIPIENTS_BYTES_MAX).map_err(|error| key_failure(path, "cannot be read", error))?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        options.recipients.extend(lines.map(str::to_owned));
+    }
+    if let Some(path) = &args.passphrase_file {
+        let passphrase = read_secret(path, 64 << 10).map_err(|error| key_failure(path, "cannot be read", error))?;
+        options.passphrase = Some(passphrase);
+    }
+    if let Some(path) = &args.unlock_code_file {
+        options.unlock_code = Some(unlock_code(path)?);
+    }
+    let exclude = args.exclude.iter().map(|pattern| Rule::Exclude(pattern.clone()));
+    let include = args.include.iter().map(|pattern| Rule::Include(pattern.clone()));
+    options.selection = Selection::new(&exclude.chain(include).collect::<Vec<_>>())
+        .map_err(|error| Failure::of(Exit::Usage, "a pattern cannot be used", None, error))?;
+    options.one_file_system = args.one_file_system;
+    options.special_files = !args.skip_special;
+    options.compression = args.compress;
+    options.memory_bytes = args.memory.get();
+    options.threads = args.threads.unwrap_or(options.threads);
+    options.pack_bytes_max = args.pack_size.get().clamp(80 << 20, crate::format::PACK_BYTES_MAX);
+    options.seals = !args.no_seal;
+    options.stop = stop;
+    Ok(options)
+}
+
+/// The code in the file; a new one, written with mode 0600, if there is no file yet.
+fn unlock_code(path: &Path) -> Result<UnlockCode, Failure> {
+    match read_secret(path, 64 << 10) {
+        Ok(text) => UnlockCode::parse(&String::from_utf8_lossy(&text))
+            .map_err(|error| key_failure(path, "holds no unlock code", error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let code = UnlockCode::fresh(&OsRandom);
+            write_secret_new(path, format!("{}\n", *code.reveal()).as_bytes())
+                .map_err(|error| key_failure(path, "cannot be written", error))?;
+            Ok(code)
+        }
+        Err(error) => Err(key_failure(path, "cannot be read", error)),
+    }
+}
+
+fn key_failure(path: &Path, what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::of(Exit::Key, format!("key file {} {what}", path.display()), None, error)
+}
+
+/// Exit code and hint of an error that ended the run.
+pub(super) fn failure(error: stage::Error) -> Failure {
+    use crate::volume::Error as VolumeError;
+    let exit = match &error {
+        stage::Error::NoRecipient | stage::Error::Memory { .. } | stage::Error::OtherSources { .. } => Exit::Usage,
+        stage::Error::Crypto(_) => Exit::Key,
+        stage::Error::UnusableVolume { .. } => Exit::Volume,
+        stage::Error::Volume(error) => match error {
+            VolumeError::OtherJob { .. } | VolumeError::NotAVolume { .. } => Exit::Volume,
+            VolumeError::LostCommit { .. }
+            | VolumeError::ReadBack { .. }
+            | VolumeError::NewerThanJob { .. }
+            | VolumeError::Format { .. } => Exit::Integrity,
+            error if error.is_full() => Exit::Volume,
+            _ => Exit::Failed,
+        },
+        _ => Exit::Failed,
+    };
+    let hint = error.hint();
+    Failure::of(exit, "nothing more was staged", hint, error)
+}
+
+fn exit(outcome: &Outcome) -> Exit {
+    let ledger = &outcome.ledger;
+    let problems = ledger.state(State::Problem).entries + ledger.state(State::Changed).entries;
+    match outcome {
+        outcome if outcome.is_stopped && !outcome.is_complete => Exit::Stopped,
+        outcome if outcome.needs_volume.is_some() => Exit::Volume,
+        outcome if !outcome.failed.is_empty() || !outcome.is_complete => Exit::Failed,
+        _ if problems > 0 || outcome.problems > 0 => Exit::Problems,
+        _ => Exit::Done,
+    }
+}
+
+fn amount(count: crate::job::Count) -> String {
+    format!("{} entries, {}", count.entries, Bytes::new(count.bytes))
+}
+
+fn text(args: &Args, outcome: &Outcome, painter: &Painter) -> String {
+    let mut text = String::new();
+    let mut line = |words: String| {
+        text.push_str(&words);
+        text.push('\n');
+    };
+    let problems = painter.problems();
+    for problem in problems.iter().take(PROBLEMS_SHOWN) {
+        line(format!("problem: {}: {}: {}", escape(&problem.path), problem.code.word(), problem.text));
+    }
+    if problems.len() > PROBLEMS_SHOWN {
+        line(format!("... and {} more: packmule report --job {}", problems.len() - PROBLEMS_SHOWN, args.job.display()));
+    }
+    for (number, error) in &outcome.failed {
+        line(format!("volume {number} failed: {}", super::exit::chain(error)));
+    }
+    for (number, report) in &outcome.sealed {
+        line(format!(
+            "volume {number} sealed: {} packs, {}, read back {}",
+            report.packs,
+            Bytes::new(report.bytes),
+            read_back(report.read_back)
+        ));
+    }
+    let ledger = &outcome.ledger;
+    let states = [
+        ("staged", ledger.state(State::Staged)),
+        ("changed while read", ledger.state(State::Changed)),
+        ("problems", ledger.state(State::Problem)),
+        ("pending", ledger.state(State::Pending)),
+        ("gone", ledger.deleted()),
+    ];
+    let parts: Vec<String> = states
+        .iter()
+        .filter(|(_, count)| count.entries > 0)
+        .map(|(word, count)| format!("{word} {}", amount(*count)))
+        .collect();
+    line(format!(
+        "ledger: seen {} = {}",
+        amount(ledger.seen()),
+        if parts.is_empty() { "nothing".to_owned() } else { parts.join(" + ") }
+    ));
+    line(last_line(args, outcome));
+    text
+}
+
+fn read_back(way: ReadBack) -> &'static str {
+    match way {
+        ReadBack::Direct => "from the medium (direct I/O)",
+        ReadBack::DroppedCache => "after dropping the cache",
+        ReadBack::Cached => "FROM THE CACHE ONLY: this file system allows nothing better; verify after mounting again",
+    }
+}
+
+/// The line people read first.
+fn last_line(args: &Args, outcome: &Outcome) -> String {
+    let job = args.job.display();
+    match (exit(outcome), &outcome.needs_volume) {
+        (Exit::Volume, Some(count)) => format!(
+            "a further volume is needed for {}; run the same command with another --volume (job {job})",
+            amount(*count)
+        ),
+        (Exit::Stopped, _) => {
+            "stopped; everything committed is kept, and the same command goes on from here".to_owned()
+        }
+        (Exit::Problems, _) => {
+            format!("done, with problems: all else is staged; see packmule report --job {job}, and run again to retry")
+        }
+        (Exit::Done, _) if outcome.sealed.is_empty() => format!("nothing to do: everything is staged (job {job})"),
+        (Exit::Done, _) => format!("done: everything is staged and read back (job {job})"),
+        _ => "not finished; the same command goes on from here".to_owned(),
+    }
+}
+
+fn json(outcome: &Outcome, painter: &Painter) -> anyhow::Result<String> {
+    let count = |count: crate::job::Count| serde_json::json!({"entries": count.entries, "bytes": count.bytes});
+    let ledger = &outcome.ledger;
+    let document = serde_json::json!({
+        "job": outcome.job.to_string(),
+        "exit": exit(outcome).code(),
+        "complete": outcome.is_complete,
+        "ledger": {
+            "seen": count(ledger.seen()),
+            "staged": count(ledger.state(State::Staged)),
+            "changed": count(ledger.state(State::Changed)),
+            "problem": count(ledger.state(State::Problem)),
+            "pending": count(ledger.state(State::Pending)),
+            "deleted": count(ledger.deleted()),
+        },
+        "sealed": outcome.sealed.iter().map(|(number, report)| serde_json::json!({
+            "volume": number, "packs": report.packs, "bytes": report.bytes, "read_back": report.read_back.word(),
+        })).collect::<Vec<_>>(),
+        "failed": outcome.failed.iter().map(|(number, error)| serde_json::json!({
+            "volume": number, "error": super::exit::chain(error),
+        })).collect::<Vec<_>>(),
+        "problems": painter.problems().iter().map(|problem| serde_json::json!({
+            "path": escape(&problem.path), "code": problem.code.word(), "text": problem.text,
+        })).collect::<Vec<_>>(),
+    });
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}

@@ -1,0 +1,334 @@
+//! The engine of a run: one thread owns the job, the others walk, read and write.
+//!
+//! Threads: the walk; workers that read and digest; the cores that compress and seal; one writer per volume; and this one,
+//! which merges the walk with the inventory, feeds the workers and records commits. It never blocks on a queue that
+//! somebody needs it to empty: units wait in an outbox, and new directories are taken only while that is short, which is
+//! what keeps memory flat however large the source is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select, unbounded};
+
+use crate::format::record::{EntryType, Problem, Record};
+use crate::job::{Count, Excluded, Job};
+use crate::scan::{self, DirBatch, WalkTotals};
+use crate::stage::Error;
+use crate::stage::convert::{job_pack, pack_close};
+use crate::stage::item::{Gather, Item, Unit};
+use crate::stage::lane::{Lane, Need, ToWriter};
+use crate::stage::merge::Merge;
+use crate::stage::worker::{self, Shared};
+use crate::stage::writer::FromWriter;
+use crate::sys::World;
+
+/// Units that may wait before the walk is held up.
+const OUTBOX_MAX: usize = 64;
+/// Units in the workers' queue.
+const UNITS_QUEUED: usize = 32;
+/// How long the engine sleeps at most while units wait in the outbox.
+const FEED_EVERY: Duration = Duration::from_millis(2);
+/// How long it sleeps otherwise.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Due records put on a volume at once.
+const DUE_AT_ONCE: usize = 4096;
+
+/// To the engine.
+pub(super) enum ToEngine {
+    /// The walk has ended.
+    Walked(WalkTotals),
+    /// From the writer of a lane.
+    Writer(FromWriter),
+    /// An entry could not be staged.
+    Problem(Problem),
+    /// The run cannot go on.
+    Fatal(Box<Error>),
+    /// A worker has ended.
+    WorkerEnded,
+}
+
+/// What the run came to, before volumes are sealed.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// Whether the walk saw everything and everything it found was taken up.
+    pub(super) is_complete: bool,
+    /// Whether no lane took any more.
+    pub(super) out_of_volumes: bool,
+    /// Lanes that failed, and why.
+    pub(super) failed: Vec<(u32, crate::volume::Error)>,
+    /// Problems met.
+    pub(super) problems: u64,
+}
+
+/// The engine's own state.
+pub(super) struct Engine<'a> {
+    pub(super) job: &'a mut Job,
+    pub(super) world: World,
+    pub(super) shared: Arc<Shared>,
+    pub(super) merge: Merge,
+    pub(super) gather: Gather,
+    pub(super) outbox: VecDeque<Unit>,
+    pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) inbox: Receiver<ToEngine>,
+    pub(super) fatal: Option<Error>,
+    pub(super) failed: Vec<(u32, crate::volume::Error)>,
+    pub(super) walked: Option<WalkTotals>,
+    pub(super) workers_left: usize,
+    pub(super) writers_left: usize,
+    pub(super) problems: u64,
+}
+
+impl Engine<'_> {
+    /// Runs to the end: everything walked, read, written and recorded, or stopped.
+    pub(super) fn run(
+        mut self,
+        roots: Vec<scan::Root>,
+        options: scan::WalkOptions,
+        workers: usize,
+    ) -> Result<Ran, Error> {
+        let (dirs_in, dirs) = bounded::<DirBatch>(options.threads.max(1) * 2);
+        let to_engine = self.shared.engine.clone();
+        spawn("walk", move || {
+            let totals = scan::walk(&roots, &options, |batch| match dirs_in.send(batch) {
+                Ok(()) => std::ops::ControlFlow::Continue(()),
+                Err(_) => std::ops::ControlFlow::Break(()),
+            });
+            drop(dirs_in); // all batches are in the queue before the totals are
+            let _ = to_engine.send(ToEngine::Walked(totals));
+        })?;
+        let (units_in, units) = bounded(UNITS_QUEUED);
+        for _ in 0..workers {
+            let (shared, units) = (Arc::clone(&self.shared), units.clone());
+            spawn("worker", move || {
+                worker::run(&shared, &units);
+                let _ = shared.engine.send(ToEngine::WorkerEnded);
+            })?;
+        }
+        self.workers_left = workers;
+        drop(units);
+
+        self.feed(&dirs, &units_in)?;
+        drop(units_in); // workers end when the queue is empty
+        drop(dirs); // and so does the walk, if it was not done
+        while self.workers_left > 0 {
+            self.wait(LOOK_EVERY)?;
+        }
+        self.due_records()?;
+        for lane in &self.lanes {
+            lane.finish();
+        }
+        while self.writers_left > 0 {
+            self.wait(LOOK_EVERY)?;
+        }
+        if let Some(error) = self.fatal {
+            return Err(error);
+        }
+        if self.walked.as_ref().is_some_and(|totals| totals.is_complete) {
+            let count = |entries: &u64| Count { entries: *entries, bytes: 0 };
+            let rows = self.merge.excluded.iter();
+            let rows: Vec<Excluded> =
+                rows.map(|(rule, entries)| Excluded { rule: (*rule).to_owned(), count: count(entries) }).collect();
+            self.job.batch(|tx| tx.set_excluded(&rows))?;
+        }
+        let out_of_volumes = self.shared.out_of_volumes.load(std::sync::atomic::Ordering::Relaxed);
+        let is_whole = self.walked.as_ref().is_some_and(|totals| totals.is_complete);
+        let is_complete = is_whole && !out_of_volumes && !self.shared.stop.is_set() && self.failed.is_empty();
+        Ok(Ran { is_complete, out_of_volumes, failed: self.failed, problems: self.problems })
+    }
+
+    /// Merges, gathers and hands out until the walk has ended and nothing waits, or the run is over.
+    fn feed(&mut self, dirs: &Receiver<DirBatch>, units: &Sender<Unit>) -> Result<(), Error> {
+        let idle = never();
+        let mut dirs_open = true;
+        loop {
+            self.hand_out(units);
+            if self.fatal.is_some() || self.shared.is_over() || self.all_lanes_failed() {
+                return Ok(());
+            }
+            if !dirs_open && self.walked.is_some() {
+                self.outbox.extend(self.gather.finish());
+                self.hand_out(units);
+                if self.outbox.is_empty() {
+                    return Ok(());
+                }
+            }
+            let takes_dirs = dirs_open && self.outbox.len() < OUTBOX_MAX;
+            let pause = if self.outbox.is_empty() { LOOK_EVERY } else { FEED_EVERY };
+            let message = select! {
+                recv(self.inbox) -> message => message.ok(),
+                recv(if takes_dirs { dirs } else { &idle }) -> batch => {
+                    match batch {
+                        Ok(batch) => self.directory(batch),
+                        Err(_) => dirs_open = false,
+                    }
+                    None
+                }
+                default(pause) => None,
+            };
+            if let Some(message) = message {
+                self.take(message)?;
+            }
+        }
+    }
+
+    fn all_lanes_failed(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.has_failed())
+    }
+
+    fn hand_out(&mut self, units: &Sender<Unit>) {
+        while let Some(unit) = self.outbox.pop_front() {
+            match units.try_send(unit) {
+                Ok(()) => {}
+                Err(TrySendError::Full(unit) | TrySendError::Disconnected(unit)) => {
+                    self.outbox.push_front(unit);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn directory(&mut self, batch: DirBatch) {
+        match self.merge.take(self.job, batch) {
+            Ok(items) => {
+                if let Err(error) = self.gather_all(items).and_then(|()| self.note_problems()) {
+                    self.fatal.get_or_insert(error);
+                }
+            }
+            Err(error) => {
+                self.fatal.get_or_insert(error);
+            }
+        }
+    }
+
+    fn gather_all(&mut self, items: Vec<Item>) -> Result<(), Error> {
+        let bytes = items.iter().map(|item| item.facts.size).sum();
+        self.shared.monitor.found(items.len() as u64, bytes);
+        for item in items {
+            if item.facts.entry_type == EntryType::File && !self.gather.is_small(item.facts.size) {
+                let resume = self.job.resume_point(item.id)?.filter(|point| point.generation == item.generation);
+                self.outbox.push_back(Unit::Large(Box::new(item), resume.map(Box::new)));
+            } else {
+                self.outbox.extend(self.gather.add(item));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_problems(&mut self) -> Result<(), Error> {
+        let problems = std::mem::take(&mut self.merge.problems);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        self.problems += problems.len() as u64;
+        problems.iter().for_each(|problem| self.shared.monitor.problem(problem));
+        self.job.batch(|tx| problems.iter().try_for_each(|problem| tx.problem(problem)))?;
+        Ok(())
+    }
+
+    fn wait(&mut self, pause: Duration) -> Result<(), Error> {
+        match self.inbox.recv_timeout(pause) {
+            Ok(message) => self.take(message),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn take(&mut self, message: ToEngine) -> Result<(), Error> {
+        match message {
+            ToEngine::Walked(totals) => {
+                self.walked = Some(totals);
+                self.shared.monitor.walked();
+            }
+            ToEngine::Problem(problem) => {
+                self.problems += 1;
+                self.job.batch(|tx| tx.problem(&problem))?;
+            }
+            ToEngine::Fatal(error) => {
+                self.fatal.get_or_insert(*error);
+                self.shared.stop.set();
+            }
+            ToEngine::WorkerEnded => self.workers_left = self.workers_left.saturating_sub(1),
+            ToEngine::Writer(message) => self.heard_from(message)?,
+        }
+        Ok(())
+    }
+
+    fn heard_from(&mut self, message: FromWriter) -> Result<(), Error> {
+        match message {
+            FromWriter::Committed(volume, committed) => {
+                // ORDER: the commit's sync has returned. Only now may the database say so, and only then may the writer
+                // begin the next commit of this volume.
+                let pack = job_pack(&committed.state);
+                let now = self.world.clock.now();
+                let recorded = self.job.record_commit(volume, &pack, &committed.records, now)?;
+                self.shared.monitor.staged(recorded.staged.entries, recorded.staged.bytes);
+                if let Some(lane) = self.lanes.iter().find(|lane| lane.number() == volume) {
+                    let _ = lane.writer.send(ToWriter::Recorded);
+                }
+            }
+            FromWriter::Closed(volume, state) => {
+                if let Some(close) = pack_close(&state) {
+                    self.job.batch_durable(|tx| tx.close_pack(volume, state.number, &close))?;
+                }
+            }
+            FromWriter::Failed(volume, error) => {
+                let reason = chain(&error);
+                self.shared.monitor.volume(volume, &super::VolumeEvent::Failed { reason });
+                self.failed.push((volume, error));
+            }
+            FromWriter::Ended => self.writers_left = self.writers_left.saturating_sub(1),
+        }
+        Ok(())
+    }
+
+    /// Problems and deletions that are on no volume yet go onto one, so that drives alone tell the whole story.
+    fn due_records(&mut self) -> Result<(), Error> {
+        if self.fatal.is_some() || self.shared.is_over() {
+            return Ok(());
+        }
+        let mut after = 0;
+        loop {
+            let problems = self.job.unrecorded_problems(after, DUE_AT_ONCE)?;
+            let Some((last, _)) = problems.last() else { break };
+            after = *last;
+            self.put(problems.into_iter().map(|(_, problem)| Record::Problem(problem)).collect())?;
+        }
+        let mut after = 0;
+        loop {
+            let deleted = self.job.unrecorded_deletions(after, DUE_AT_ONCE)?;
+            let Some(last) = deleted.last() else { return Ok(()) };
+            after = last.id;
+            self.put(deleted.into_iter().map(Record::Deleted).collect())?;
+        }
+    }
+
+    fn put(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        let count = records.len() as u64;
+        let Ok(hold) = self.shared.hold(0, count * 64, count) else { return Ok(()) };
+        let lane = Arc::clone(hold.lane());
+        let slot = lane.slot(&hold, Need { bytes: 0, frames: 0, records: count })?;
+        slot.record(records);
+        Ok(())
+    }
+}
+
+/// Starts a thread of the engine.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(Error::Thread)
+}
+
+/// An error with everything below it, for messages.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        text = format!("{text}: {cause}");
+        below = cause.source();
+    }
+    text
+}
+
+/// The engine's inbox and the sending end everybody gets.
+pub(super) fn inbox() -> (Sender<ToEngine>, Receiver<ToEngine>) {
+    unbounded()
+}

@@ -1,0 +1,81 @@
+//! What is to be staged: items, and the units in which workers take them.
+
+use std::path::PathBuf;
+
+use crate::format::record::EntryType;
+use crate::job::{Facts, ResumePoint};
+
+/// One entry to be staged.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// The entry.
+    pub(super) id: u64,
+    /// Which reading this will be.
+    pub(super) generation: u32,
+    /// Stored path.
+    pub(super) path: Vec<u8>,
+    /// Where to open it.
+    pub(super) place: PathBuf,
+    /// What the walk saw.
+    pub(super) facts: Facts,
+    /// Hard links: stored path of the entry that has the content.
+    pub(super) link_path: Option<Vec<u8>>,
+}
+
+/// What one worker does in one go.
+#[derive(Debug)]
+pub(super) enum Unit {
+    /// Entries without content: directories, links, special files, empty files.
+    Bare(Vec<Item>),
+    /// Files that share a frame.
+    Small(Vec<Item>),
+    /// A file of its own, perhaps begun by an earlier run.
+    Large(Box<Item>, Option<Box<ResumePoint>>),
+}
+
+/// Most entries in one unit.
+const UNIT_ITEMS_MAX: usize = 512;
+
+/// Gathers items into units.
+#[derive(Debug)]
+pub(super) struct Gather {
+    frame_bytes: u64,
+    bare: Vec<Item>,
+    small: Vec<Item>,
+    small_bytes: u64,
+}
+
+impl Gather {
+    pub(super) fn new(frame_bytes: u32) -> Self {
+        Self { frame_bytes: frame_bytes.into(), bare: Vec::new(), small: Vec::new(), small_bytes: 0 }
+    }
+
+    /// Whether a file of that size shares a frame with others.
+    pub(super) fn is_small(&self, size: u64) -> bool {
+        size <= self.frame_bytes / 2
+    }
+
+    /// Takes an item that is not large; gives a unit when one is full.
+    pub(super) fn add(&mut self, item: Item) -> Option<Unit> {
+        if item.facts.entry_type != EntryType::File || item.facts.size == 0 {
+            self.bare.push(item);
+            return (self.bare.len() >= UNIT_ITEMS_MAX).then(|| Unit::Bare(std::mem::take(&mut self.bare)));
+        }
+        let full = self.small_bytes + item.facts.size > self.frame_bytes || self.small.len() >= UNIT_ITEMS_MAX;
+        let unit = if full { self.take_small() } else { None };
+        self.small_bytes += item.facts.size;
+        self.small.push(item);
+        unit
+    }
+
+    fn take_small(&mut self) -> Option<Unit> {
+        self.small_bytes = 0;
+        (!self.small.is_empty()).then(|| Unit::Small(std::mem::take(&mut self.small)))
+    }
+
+    /// What is left at the end.
+    pub(super) fn finish(&mut self) -> impl Iterator<Item = Unit> + use<> {
+        let bare = (!self.bare.is_empty()).then(|| Unit::Bare(std::mem::take(&mut self.bare)));
+        bare.into_iter().chain(self.take_small())
+    }
+}

@@ -1,0 +1,331 @@
+//! A lane: one volume being filled, as its workers see it. The writer's side is in `writer.rs`.
+//!
+//! Owns: which pack is open, how much of the volume is spoken for. Invariants: bytes sealed plus bytes held never exceed
+//! the capacity less what the seal will need; an extent's frames all go to one pack; a pack is closed only when nobody
+//! may still put frames into it. All sizes are worst cases until a frame is sealed, then exact.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+
+use crate::crypto::{RunKey, SealingKey};
+use crate::format::record::Record;
+use crate::format::{FRAME_ALIGN, FRAME_HEADER_BYTES, INNER_BYTES, PackKind, TAG_BYTES, padded_len, stored_len};
+use crate::sys::{Access, World};
+use crate::volume::{PackParams, PackWriter, SealedFrame, Volume, pack_path};
+
+/// Records after which a pack is closed. Far below the format's limit, so that a reader's memory stays small.
+const PACK_RECORDS_MAX: u64 = 1 << 17;
+/// Frames after which a pack is closed.
+const PACK_FRAMES_MAX: u64 = 1 << 18;
+/// Header, footer, commits and padding of one pack, generously. Unit: bytes.
+const PACK_OVERHEAD_BYTES: u64 = 64 << 10;
+/// A record's share of its pack and of `MANIFEST` together, beyond its path; measured 2 x 130 bytes compressed for small
+/// files, taken generously. Unit: bytes.
+const RECORD_BYTES: u64 = 300;
+
+/// To the writer of a lane.
+pub(super) enum ToWriter {
+    /// A new pack.
+    Open(Box<PackWriter>, Arc<OpenPack>),
+    /// A frame for the pack of that number.
+    Frame(u32, SealedFrame),
+    /// A pack takes nothing new; close it when it is quiet.
+    Close(u32),
+    /// A pack may have become quiet.
+    Look,
+    /// The job database has recorded the last commit.
+    Recorded,
+    /// No more packs come: close all, then end.
+    Finish,
+}
+
+/// A pack that takes frames.
+pub(super) struct OpenPack {
+    pub(super) number: u32,
+    pub(super) sealing: Arc<SealingKey>,
+    /// What is sealed and waits for a commit.
+    pub(super) records: Mutex<Vec<Record>>,
+    users: AtomicU64,
+    planned_bytes: AtomicU64,
+    planned_frames: AtomicU64,
+    planned_records: AtomicU64,
+}
+
+impl OpenPack {
+    /// Whether nobody may put frames or records into it any more.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.users.load(Ordering::Acquire) == 0
+    }
+
+    /// Takes the records that wait for a commit. All frames they name have their tickets.
+    pub(super) fn take_records(&self) -> Vec<Record> {
+        std::mem::take(&mut *lock(&self.records))
+    }
+
+    /// Records waiting.
+    pub(super) fn records_waiting(&self) -> usize {
+        lock(&self.records).len()
+    }
+}
+
+/// Locks; a poisoned lock means a worker panicked, which the run reports on its own.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct LaneState {
+    current: Option<Arc<OpenPack>>,
+    next_pack: u32,
+    is_full: bool,
+}
+
+/// One volume being filled.
+pub(super) struct Lane {
+    pub(super) volume: Volume,
+    pub(super) capacity_bytes: u64,
+    pub(super) writer: Sender<ToWriter>,
+    world: World,
+    run: Arc<RunKey>,
+    pack_bytes_max: u64,
+    frame_bytes: u32,
+    state: Mutex<LaneState>,
+    sealed_bytes: AtomicU64,
+    held_bytes: AtomicU64,
+    failed: AtomicBool,
+    released: Condvar,
+}
+
+/// What a lane needs to be made.
+pub(super) struct LaneSetup {
+    pub(super) volume: Volume,
+    pub(super) capacity_bytes: u64,
+    pub(super) used_bytes: u64,
+    pub(super) next_pack: u32,
+    pub(super) writer: Sender<ToWriter>,
+    pub(super) world: World,
+    pub(super) run: Arc<RunKey>,
+    pub(super) pack_bytes_max: u64,
+    pub(super) frame_bytes: u32,
+}
+
+/// A claim on a lane's capacity.
+pub(super) struct Hold {
+    lane: Arc<Lane>,
+    bytes: AtomicU64,
+}
+
+/// The right to put frames and records into one pack.
+pub(super) struct Slot {
+    pub(super) pack: Arc<OpenPack>,
+    hold: Arc<Hold>,
+}
+
+/// Worst case of sealing `plain_bytes` in `frames` frames. Unit: bytes.
+pub(super) fn worst_bytes(plain_bytes: u64, frames: u64) -> u64 {
+    plain_bytes + frames * (FRAME_HEADER_BYTES + INNER_BYTES + TAG_BYTES) as u64 + frames * FRAME_ALIGN
+}
+
+impl Lane {
+    pub(super) fn new(setup: LaneSetup) -> Arc<Self> {
+        Arc::new(Self {
+            volume: setup.volume,
+            capacity_bytes: setup.capacity_bytes,
+            writer: setup.writer,
+            world: setup.world,
+            run: setup.run,
+            pack_bytes_max: setup.pack_bytes_max,
+            frame_bytes: setup.frame_bytes,
+            state: Mutex::new(LaneState { current: None, next_pack: setup.next_pack, is_full: false }),
+            sealed_bytes: AtomicU64::new(setup.used_bytes),
+            held_bytes: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            released: Condvar::new(),
+        })
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.volume.header().number
+    }
+
+    pub(super) fn run(&self) -> &RunKey {
+        &self.run
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Whether it takes nothing more, in this run or ever.
+    pub(super) fn is_out(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || lock(&self.state).is_full
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.released.notify_all();
+    }
+
+    /// Bytes sealed and spoken for.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.sealed_bytes.load(Ordering::Relaxed) + self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Frames that wait for the writer: the length of its queue.
+    pub(super) fn backlog(&self) -> usize {
+        self.writer.len()
+    }
+
+    /// Claims room for `bytes` and `records`. Waits while claims of others may still turn out smaller than their worst
+    /// case; `None` once it is certain that this does not fit, which makes the lane full.
+    pub(super) fn hold(self: &Arc<Self>, bytes: u64, path_bytes: u64, records: u64) -> Option<Arc<Hold>> {
+        let bytes = bytes + records * RECORD_BYTES + path_bytes * 2 + PACK_OVERHEAD_BYTES;
+        let mut state = lock(&self.state);
+        loop {
+            if state.is_full || self.has_failed() {
+                return None;
+            }
+            if self.used_bytes() + bytes <= self.capacity_bytes {
+                self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+                return Some(Arc::new(Hold { lane: Arc::clone(self), bytes: AtomicU64::new(bytes) }));
+            }
+            if self.held_bytes.load(Ordering::Relaxed) == 0 {
+                state.is_full = true;
+                return None;
+            }
+            let wait = std::time::Duration::from_millis(50);
+            state = self.released.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Takes room in the open pack for frames whose bytes are held; opens a new pack if this one has not enough.
+    ///
+    /// # Errors
+    /// When a new pack cannot be created.
+    pub(super) fn slot(self: &Arc<Self>, hold: &Arc<Hold>, need: Need) -> Result<Slot, crate::volume::Error> {
+        let mut state = lock(&self.state);
+        let fits = state.current.as_ref().is_some_and(|pack| {
+            pack.planned_bytes.load(Ordering::Relaxed) + need.bytes <= self.pack_bytes_max
+                && pack.planned_frames.load(Ordering::Relaxed) + need.frames <= PACK_FRAMES_MAX
+                && pack.planned_records.load(Ordering::Relaxed) + need.records <= PACK_RECORDS_MAX
+        });
+        if !fits {
+            if let Some(old) = state.current.take() {
+                let _ = self.writer.send(ToWriter::Close(old.number)); // a writer that ended has said why
+            }
+            state.current = Some(self.open_pack(state.next_pack)?);
+            state.next_pack += 1;
+        }
+        let pack = Arc::clone(state.current.as_ref().expect("just opened"));
+        pack.users.fetch_add(1, Ordering::AcqRel);
+        pack.planned_bytes.fetch_add(need.bytes, Ordering::Relaxed);
+        pack.planned_frames.fetch_add(need.frames, Ordering::Relaxed);
+        pack.planned_records.fetch_add(need.records, Ordering::Relaxed);
+        Ok(Slot { pack, hold: Arc::clone(hold) })
+    }
+
+    fn open_pack(&self, number: u32) -> Result<Arc<OpenPack>, crate::volume::Error> {
+        let header = self.volume.header();
+        let created_ns = u64::try_from(self.world.clock.now().as_nanosecond()).unwrap_or_default();
+        let params = PackParams {
+            kind: PackKind::Pack,
+            job: header.job,
+            volume: header.volume,
+            volume_number: header.number,
+            number,
+            frame_plain_bytes_max: self.frame_bytes,
+            created_ns,
+            access: Access::Direct,
+        };
+        let path = pack_path(self.volume.root(), number);
+        let fs = Arc::clone(self.volume.fs());
+        let writer = PackWriter::create(fs, path, &params, &self.run, &*self.world.random)?;
+        let pack = Arc::new(OpenPack {
+            number,
+            sealing: Arc::clone(writer.sealing()),
+            records: Mutex::default(),
+            users: AtomicU64::new(0),
+            planned_bytes: AtomicU64::new(PACK_OVERHEAD_BYTES),
+            planned_frames: AtomicU64::new(0),
+            planned_records: AtomicU64::new(0),
+        });
+        let _ = self.writer.send(ToWriter::Open(Box::new(writer), Arc::clone(&pack)));
+        Ok(pack)
+    }
+
+    /// No more slots are given out by anybody: the writer may close everything.
+    pub(super) fn finish(&self) {
+        let _ = self.writer.send(ToWriter::Finish);
+    }
+}
+
+/// What a slot is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Need {
+    /// Worst case of the frames. Unit: bytes.
+    pub(super) bytes: u64,
+    /// How many frames.
+    pub(super) frames: u64,
+    /// How many records.
+    pub(super) records: u64,
+}
+
+impl Slot {
+    /// Hands a sealed frame to the writer; its exact size takes the place of its worst case.
+    pub(super) fn send(&self, frame: SealedFrame, plain_bytes: u64) {
+        let lane = &self.hold.lane;
+        let exact = padded_len(stored_len(frame.header.body_bytes));
+        lane.sealed_bytes.fetch_add(exact, Ordering::Relaxed);
+        self.hold.give_back(worst_bytes(plain_bytes, 1));
+        let unused = worst_bytes(plain_bytes, 1).saturating_sub(exact);
+        self.pack.planned_bytes.fetch_sub(unused, Ordering::Relaxed);
+        let _ = lane.writer.send(ToWriter::Frame(self.pack.number, frame));
+    }
+
+    /// Puts records in line for the next commit. Their frames must have been sealed.
+    pub(super) fn record(&self, records: impl IntoIterator<Item = Record>) {
+        let mut waiting = lock(&self.pack.records);
+        let before = waiting.len();
+        waiting.extend(records);
+        let added = (waiting.len() - before) as u64;
+        drop(waiting);
+        self.hold.lane.sealed_bytes.fetch_add(added * RECORD_BYTES, Ordering::Relaxed);
+        self.hold.give_back(added * RECORD_BYTES);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.pack.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let _ = self.hold.lane.writer.send(ToWriter::Look);
+        }
+    }
+}
+
+impl Hold {
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let mut given = 0;
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            given = held.min(bytes);
+            Some(held - given)
+        });
+        self.lane.held_bytes.fetch_sub(given, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let rest = self.bytes.load(Ordering::Relaxed);
+        self.lane.held_bytes.fetch_sub(rest, Ordering::Relaxed);
+        self.lane.released.notify_all();
+    }
+}

@@ -1,0 +1,74 @@
+//! What a run tells while it goes on. The library reports; the command line paints.
+
+use crate::format::record::Problem;
+use crate::volume::SealReport;
+
+/// Hears what happens; called from many threads.
+pub trait Monitor: Send + Sync {
+    /// The walk found something to stage. Unit: bytes.
+    fn found(&self, entries: u64, bytes: u64);
+    /// The walk has seen everything.
+    fn walked(&self);
+    /// Bytes were read at the source.
+    fn read(&self, bytes: u64);
+    /// Bytes went to a volume.
+    fn written(&self, volume: u32, bytes: u64);
+    /// A commit made entries staged, and their bytes.
+    fn staged(&self, entries: u64, bytes: u64);
+    /// An entry could not be staged, or only with a reservation.
+    fn problem(&self, problem: &Problem);
+    /// Something happened to a volume.
+    fn volume(&self, number: u32, event: &VolumeEvent);
+}
+
+/// What happens to a volume.
+#[derive(Debug, Clone)]
+pub enum VolumeEvent {
+    /// It is in use from now on.
+    Open {
+        /// Where it is mounted.
+        path: std::path::PathBuf,
+        /// What may be written to it. Unit: bytes.
+        capacity_bytes: u64,
+        /// Whether it was made in this run.
+        is_new: bool,
+    },
+    /// Remains of an interrupted run were cut off. Unit: bytes.
+    Recovered {
+        /// How much.
+        cut_bytes: u64,
+    },
+    /// Nothing more fits.
+    Full,
+    /// Its files are being read back. Unit: bytes.
+    Sealing {
+        /// How much there is to read.
+        total_bytes: u64,
+    },
+    /// Bytes were read back.
+    ReadBack {
+        /// How many.
+        bytes: u64,
+    },
+    /// It is sealed and may be taken away.
+    Sealed(Box<SealReport>),
+    /// It failed; nothing more is written to it in this run.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn found(&self, _: u64, _: u64) {}
+    fn walked(&self) {}
+    fn read(&self, _: u64) {}
+    fn written(&self, _: u32, _: u64) {}
+    fn staged(&self, _: u64, _: u64) {}
+    fn problem(&self, _: &Problem) {}
+    fn volume(&self, _: u32, _: &VolumeEvent) {}
+}

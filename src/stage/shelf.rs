@@ -1,0 +1,210 @@
+//! The shelf: which volumes take part in a run, recognised by identity, recovered if an earlier run was interrupted.
+//!
+//! ORDER of making a volume: the medium first, the database second. A volume of this job without packs that the database
+//! does not know is therefore one whose making was interrupted, and is taken in; one with packs means that the database is
+//! old. ORDER of a run on a volume: its slot is durable before anything is written under its key.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::crypto::RunKey;
+use crate::format::{VolumeHeader, VolumeId};
+use crate::job::{Job, NewVolume, Sealing, VolumeRow, VolumeState};
+use crate::stage::convert::{pack_close, volume_pack};
+use crate::stage::monitor::{Monitor, VolumeEvent};
+use crate::stage::{Error, readme};
+use crate::sys::{World, device};
+use crate::volume::{self, Readme, Volume, add_slot, create, recover_packs};
+
+/// A place for a volume, as the user gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Top of the medium, or a directory that stands for one.
+    pub path: PathBuf,
+    /// Most bytes to use of it; `None` for all that is free. Unit: bytes.
+    pub limit_bytes: Option<u64>,
+}
+
+/// A volume that takes part.
+pub(super) struct Shelved {
+    pub(super) volume: Volume,
+    /// Most bytes of packs on it. Unit: bytes.
+    pub(super) capacity_bytes: u64,
+    /// Bytes of packs already on it. Unit: bytes.
+    pub(super) used_bytes: u64,
+    pub(super) next_pack: u32,
+}
+
+/// Least room a volume must offer. Unit: bytes.
+const CAPACITY_MIN_BYTES: u64 = 1 << 20;
+/// Kept free for `README.txt`, slots, sums and what file systems round up: this much, or a sixteenth of a small volume.
+/// Unit: bytes.
+const RESERVE_BYTES: u64 = 16 << 20;
+
+/// Opens, recovers or makes the volumes of a run. Sealed ones are passed over.
+pub(super) fn open(
+    job: &mut Job,
+    world: &World,
+    run: &RunKey,
+    slot: &[u8],
+    places: &[Place],
+    monitor: &dyn Monitor,
+) -> Result<Vec<Shelved>, Error> {
+    let mut shelf = Vec::new();
+    let mut seen: HashSet<VolumeId> = HashSet::new();
+    for place in places {
+        let (volume, is_new) = match Volume::open(Arc::clone(&world.fs), &place.path) {
+            Ok(volume) => (volume, false),
+            Err(volume::Error::NotAVolume { .. }) => (make(job, world, place)?, true),
+            Err(error) => return Err(error.into()),
+        };
+        let header = volume.header().clone();
+        if header.job != job.id() {
+            return Err(
+                volume::Error::OtherJob { path: place.path.clone(), expected: job.id(), found: header.job }.into()
+            );
+        }
+        if !seen.insert(header.volume) {
+            let reason = format!("volume {} is given twice", header.number);
+            return Err(Error::UnusableVolume { path: place.path.clone(), reason });
+        }
+        let row = known(job, world, &volume, place)?;
+        if let Some(sealed) = volume.sealed()? {
+            if row.state != VolumeState::Sealed {
+                let at = sealed.sealed_at.parse().unwrap_or_else(|_| world.clock.now());
+                record_seal(job, header.number, at, &sealed)?;
+            }
+            continue;
+        }
+        if row.state == VolumeState::Sealed {
+            let reason = format!("volume {} was sealed and its SEALED file is gone", header.number);
+            return Err(Error::UnusableVolume { path: place.path.clone(), reason });
+        }
+        job.batch(|tx| tx.set_volume_path(header.number, &place.path))?;
+        shelf.push(take(job, world, run, slot, volume, place, is_new, monitor)?);
+    }
+    Ok(shelf)
+}
+
+/// Records in the job what `SEALED` on a volume says.
+pub(super) fn record_seal(
+    job: &mut Job,
+    number: u32,
+    at: jiff::Timestamp,
+    sealed: &crate::format::Sealed,
+) -> Result<(), Error> {
+    let sealing = Sealing {
+        at,
+        read_back: sealed.read_back.word().to_owned(),
+        file_bytes: sealed.bytes,
+        sums_sha256: sealed.sums_sha256,
+    };
+    job.batch_durable(|tx| {
+        tx.seal_volume(number, &sealing)?;
+        tx.append_event(at, "sealed", Some(number), &format!("read back: {}", sealing.read_back))
+    })?;
+    Ok(())
+}
+
+fn make(job: &Job, world: &World, place: &Place) -> Result<Volume, Error> {
+    let number = job.volumes()?.iter().map(|row| row.volume.number).max().unwrap_or(0) + 1;
+    let mut id = [0; 16];
+    world.random.fill(&mut id);
+    let header = VolumeHeader {
+        may_ignore: 0,
+        job: job.id(),
+        volume: VolumeId(id),
+        number,
+        created_ns: u64::try_from(world.clock.now().as_nanosecond()).unwrap_or_default(),
+        job_salt: job.salt(),
+        job_public_key: [0; 32],
+    };
+    let text = readme::text(&header);
+    Ok(create(&world.fs, &place.path, &volume::NewVolume { header }, Readme(&text))?)
+}
+
+/// The job's row of a volume; a volume without packs that the job does not know yet is taken in.
+fn known(job: &mut Job, world: &World, volume: &Volume, place: &Place) -> Result<VolumeRow, Error> {
+    let header = volume.header();
+    let find = |job: &Job| -> Result<Option<VolumeRow>, Error> {
+        Ok(job.volumes()?.into_iter().find(|row| row.volume.id == header.volume))
+    };
+    if let Some(row) = find(job)? {
+        return Ok(row);
+    }
+    if !volume.packs()?.is_empty() {
+        return Err(volume::Error::NewerThanJob { path: place.path.clone() }.into());
+    }
+    let facts = device::facts(&place.path);
+    let space = world.fs.space(&place.path).map_err(|source| volume::Error::Io {
+        operation: "measure",
+        path: place.path.clone(),
+        source,
+    })?;
+    let now = world.clock.now();
+    let new = NewVolume {
+        number: header.number,
+        id: header.volume,
+        path: place.path.clone(),
+        capacity_bytes: place.limit_bytes.map_or(space.total_bytes, |limit| limit.min(space.total_bytes)),
+        created: now,
+        model: facts.model,
+        serial: facts.serial,
+    };
+    job.batch_durable(|tx| {
+        tx.add_volume(&new)?;
+        tx.append_event(now, "created", Some(new.number), &new.path.display().to_string())
+    })?;
+    find(job)?.ok_or(Error::Engine("a volume that was just recorded is not in the job"))
+}
+
+#[expect(clippy::too_many_arguments, reason = "one caller, and each is a different thing")]
+fn take(
+    job: &mut Job,
+    world: &World,
+    run: &RunKey,
+    slot: &[u8],
+    volume: Volume,
+    place: &Place,
+    is_new: bool,
+    monitor: &dyn Monitor,
+) -> Result<Shelved, Error> {
+    let number = volume.header().number;
+    add_slot(&volume, run.run(), slot)?;
+    let packs: Vec<_> = job.packs(number)?.iter().map(volume_pack).collect();
+    let recovered = recover_packs(&volume, &packs, run, &*world.random)?;
+    for state in &recovered.closed {
+        if let Some(close) = pack_close(state) {
+            job.batch_durable(|tx| tx.close_pack(number, state.number, &close))?;
+        }
+    }
+    if recovered.cut_bytes > 0 || !recovered.removed.is_empty() {
+        monitor.volume(number, &VolumeEvent::Recovered { cut_bytes: recovered.cut_bytes });
+    }
+    let packs = job.packs(number)?;
+    let used_bytes = packs.iter().filter_map(|pack| pack.close.map(|close| close.file_bytes)).sum();
+    let next_pack = packs.iter().map(|pack| pack.state.number).chain(recovered.removed).max().unwrap_or(0) + 1;
+    let capacity_bytes = capacity(world, place, used_bytes)?;
+    if is_new && capacity_bytes < CAPACITY_MIN_BYTES {
+        let reason = format!("only {capacity_bytes} bytes can be used, and {CAPACITY_MIN_BYTES} are needed");
+        return Err(Error::UnusableVolume { path: place.path.clone(), reason });
+    }
+    monitor.volume(number, &VolumeEvent::Open { path: place.path.clone(), capacity_bytes, is_new });
+    Ok(Shelved { volume, capacity_bytes, used_bytes, next_pack })
+}
+
+/// What packs and `MANIFEST` together may take.
+fn capacity(world: &World, place: &Place, used_bytes: u64) -> Result<u64, Error> {
+    let io = |source| volume::Error::Io { operation: "measure", path: place.path.clone(), source };
+    let free = world.fs.space(&place.path).map_err(io)?.free_bytes;
+    let whole = place.limit_bytes.unwrap_or(u64::MAX).min(used_bytes.saturating_add(free));
+    Ok(whole - RESERVE_BYTES.min(whole / 16))
+}
+
+/// Directories that the walk must not enter: those this run writes to.
+pub(super) fn own_output(places: &[Place], job_dir: &Path) -> HashSet<(u64, u64)> {
+    let dirs = places.iter().map(|place| place.path.join(volume::PACKMULE)).chain([job_dir.to_owned()]);
+    let identities = dirs.filter_map(|dir| crate::sys::source::identity_followed(&dir).ok());
+    identities.map(|identity| (identity.dev, identity.ino)).collect()
+}

@@ -1,0 +1,242 @@
+//! Workers: each takes a unit, reads it, and hands sealed frames and records to a lane.
+//!
+//! Owns: what all kinds of units share: the way to a lane, to memory, to the problem list. Invariants: a frame that fails
+//! to seal fails the run, not the file; a file that fails to read is a problem, not the end.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::Sender;
+
+use crate::crypto::SealingKey;
+use crate::digest::Crc64;
+use crate::format::record::{Attribute, Entry, EntryState, EntryType, Piece, Problem, ProblemCode, Record};
+use crate::format::{FRAME_HEADER_BYTES, FrameKind, INNER_BYTES};
+use crate::job::{Facts, Inode, Read};
+use crate::stage::Error;
+use crate::stage::engine::ToEngine;
+use crate::stage::item::{Item, Unit};
+use crate::stage::lane::{Hold, Lane, lock};
+use crate::stage::monitor::Monitor;
+use crate::stage::squeeze::{Compressor, Squeeze, store};
+use crate::sys::pool::{BufferPool, PooledBuf};
+use crate::sys::process::StopFlag;
+use crate::sys::source::{self, Identity};
+use crate::volume::SealedFrame;
+
+/// Room before the plain bytes in a frame buffer.
+pub(super) const FRONT: usize = FRAME_HEADER_BYTES + INNER_BYTES;
+/// Readings of a file that keeps changing, the first included.
+pub(super) const READINGS_MAX: u32 = 3;
+
+/// What all workers of a run share.
+pub(super) struct Shared {
+    pub(super) lanes: Mutex<Vec<Arc<Lane>>>,
+    pub(super) pool: Arc<BufferPool>,
+    pub(super) cpus: rayon::ThreadPool,
+    pub(super) squeeze: Arc<Squeeze>,
+    pub(super) monitor: Arc<dyn Monitor>,
+    pub(super) engine: Sender<ToEngine>,
+    pub(super) stop: StopFlag,
+    pub(super) frame_bytes: u32,
+    pub(super) out_of_volumes: AtomicBool,
+    pub(super) owners: crate::sys::owners::Owners,
+}
+
+/// Why a unit was not staged. Not an error of the run by itself.
+pub(super) enum Halt {
+    /// No lane takes anything more.
+    NoVolume,
+    /// The user asked to stop.
+    Stopped,
+    /// The run cannot go on.
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Shared {
+    /// Whether workers should take no more units.
+    pub(super) fn is_over(&self) -> bool {
+        self.stop.is_set() || self.out_of_volumes.load(Ordering::Relaxed)
+    }
+
+    /// Claims room on the lane with the shortest queue that has it.
+    pub(super) fn hold(&self, bytes: u64, path_bytes: u64, records: u64) -> Result<Arc<Hold>, Halt> {
+        let mut lanes = lock(&self.lanes).clone();
+        lanes.retain(|lane| !lane.is_out());
+        lanes.sort_by_key(|lane| (lane.backlog(), lane.used_bytes()));
+        for lane in &lanes {
+            if let Some(hold) = lane.hold(bytes, path_bytes, records) {
+                return Ok(hold);
+            }
+        }
+        self.out_of_volumes.store(true, Ordering::Relaxed);
+        Err(Halt::NoVolume)
+    }
+
+    /// Whether a volume waits for work.
+    pub(super) fn has_idle_lane(&self) -> bool {
+        lock(&self.lanes).iter().any(|lane| !lane.is_out() && lane.backlog() == 0)
+    }
+
+    /// Puts a problem on record.
+    pub(super) fn problem(&self, item: &Item, code: ProblemCode, error: Option<&io::Error>, text: &str) {
+        let errno = error.and_then(io::Error::raw_os_error).and_then(|errno| u32::try_from(errno).ok());
+        let text = error.map_or_else(|| text.to_owned(), |error| format!("{text}: {error}"));
+        let problem = Problem { id: item.id, code, errno: errno.unwrap_or_default(), path: item.path.clone(), text };
+        self.monitor.problem(&problem);
+        let _ = self.engine.send(ToEngine::Problem(problem)); // an engine that ended has said why
+    }
+
+    /// What an I/O error at the source means for the entry.
+    pub(super) fn unreadable(&self, item: &Item, what: &str, error: &io::Error) {
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => ProblemCode::Vanished,
+            _ => ProblemCode::Unreadable,
+        };
+        self.problem(item, code, Some(error), what);
+    }
+
+    /// Compresses if it pays, and seals. `frame` holds room and plain bytes; `spare` is an empty buffer.
+    pub(super) fn seal(
+        &self,
+        key: &SealingKey,
+        worker: &mut Compressor,
+        mut frame: PooledBuf,
+        mut spare: PooledBuf,
+    ) -> Result<SealedFrame, Error> {
+        let data_plain_bytes = u32::try_from(frame.len() - FRONT).expect("a frame's plain bytes are at most 16 MiB");
+        let mut bytes = if self.squeeze.compress(worker, &frame, &mut spare) {
+            spare
+        } else {
+            store(&mut frame);
+            frame
+        };
+        // WHY the ticket last: from here to the writer nothing waits, so the order of tickets is nearly the order of
+        // arrival, and the writer's queue of early frames stays short.
+        let ticket = key.ticket()?;
+        let header = key.seal(ticket, FrameKind::Data, &mut bytes)?;
+        Ok(SealedFrame { header, bytes, data_plain_bytes, record_count: 0 })
+    }
+
+    /// The entry's facts as they are now, extended attributes included.
+    pub(super) fn facts_now(&self, item: &Item, identity: &Identity, attributes: Vec<Attribute>) -> Facts {
+        let name = |name: Option<&str>| name.unwrap_or_default().as_bytes().to_vec();
+        Facts {
+            entry_type: item.facts.entry_type,
+            size: if item.facts.entry_type == EntryType::File { identity.size } else { 0 },
+            mtime_s: identity.mtime.seconds,
+            mtime_ns: identity.mtime.nanos,
+            inode: Some(inode(identity)),
+            nlink: identity.nlink,
+            mode: identity.mode,
+            uid: identity.uid,
+            gid: identity.gid,
+            user: name(self.owners.user(identity.uid)),
+            group: name(self.owners.group(identity.gid)),
+            link_id: item.facts.link_id,
+            rdev: item.facts.rdev,
+            target: item.facts.target.clone(),
+            attributes,
+        }
+    }
+}
+
+/// Identity of an inode for the job database.
+pub(super) fn inode(identity: &Identity) -> Inode {
+    Inode::new(identity.dev, identity.ino, identity.ctime.seconds, identity.ctime.nanos)
+}
+
+/// Extended attributes and birth time, as the record has them.
+pub(super) fn attributes(xattrs: Vec<source::Xattr>, identity: &Identity) -> Vec<Attribute> {
+    let mut attributes: Vec<Attribute> =
+        xattrs.into_iter().map(|xattr| Attribute::Xattr { name: xattr.name, value: xattr.value }).collect();
+    attributes.extend(identity.birth.map(|birth| Attribute::BirthTime { s: birth.seconds, ns: birth.nanos }));
+    attributes
+}
+
+/// The ENTRY record of an item that was read.
+pub(super) fn entry(item: &Item, facts: &Facts, read: &Read) -> Entry {
+    facts.to_record(item.id, item.path.clone(), item.link_path.clone(), read)
+}
+
+/// One small file that was read into a shared frame.
+pub(super) struct Taken {
+    pub(super) item: Item,
+    pub(super) facts: Facts,
+    pub(super) read: Read,
+    pub(super) crc64: Crc64,
+    pub(super) piece: Piece,
+}
+
+/// Takes units until there are none.
+pub(super) fn run(shared: &Arc<Shared>, units: &crossbeam_channel::Receiver<Unit>) {
+    let mut compressor = Compressor::new();
+    for unit in units {
+        if shared.is_over() {
+            continue; // emptied, so that the engine never waits on a full queue
+        }
+        let outcome = match unit {
+            Unit::Bare(items) => bare(shared, items),
+            Unit::Small(items) => super::small::stage(shared, &mut compressor, items),
+            Unit::Large(item, resume) => super::large::stage(shared, *item, resume.map(|point| *point)),
+        };
+        if let Err(Halt::Failed(error)) = outcome {
+            let _ = shared.engine.send(ToEngine::Fatal(Box::new(error)));
+        }
+    }
+}
+
+/// Entries without content: records only.
+fn bare(shared: &Shared, items: Vec<Item>) -> Result<(), Halt> {
+    let path_bytes = items.iter().map(|item| (item.path.len() + item.facts.target.len()) as u64).sum();
+    let hold = shared.hold(0, path_bytes, items.len() as u64)?;
+    let need = super::lane::Need { bytes: 0, frames: 0, records: items.len() as u64 };
+    let lane = Arc::clone(hold.lane());
+    let slot = lane.slot(&hold, need)?;
+    let mut records = Vec::with_capacity(items.len());
+    for item in items {
+        let identity = match source::identity(&item.place) {
+            Ok(identity) => identity,
+            Err(error) => {
+                shared.unreadable(&item, "cannot be looked at", &error);
+                continue;
+            }
+        };
+        if item.facts.entry_type == EntryType::File && identity.size != 0 {
+            shared.problem(
+                &item,
+                ProblemCode::Changed,
+                None,
+                "was empty when it was listed and is not any more; run again",
+            );
+            continue;
+        }
+        let xattrs = source::xattrs_of_path(&item.place).unwrap_or_default();
+        let facts = shared.facts_now(&item, &identity, attributes(xattrs, &identity));
+        let mut read = Read::nothing(item.generation);
+        if facts.entry_type == EntryType::File {
+            read.sha256 = crate::digest::sha256(&[]);
+        }
+        records.push(Record::Entry(entry(&item, &facts, &read)));
+    }
+    slot.record(records);
+    Ok(())
+}
+
+/// Stable or changed, for the record.
+pub(super) fn state(is_stable: bool) -> EntryState {
+    if is_stable { EntryState::Stable } else { EntryState::Changed }
+}
+
+/// For messages.
+pub(super) fn shown(item: &Item) -> String {
+    crate::format::path::escape(item.place.as_os_str().as_bytes())
+}

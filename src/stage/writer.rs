@@ -1,0 +1,218 @@
+//! The writer of a lane: one thread per volume, the only one that writes there.
+//!
+//! Invariants: frames go into a pack in the order of their indexes; at most one commit of this volume is unknown to the
+//! job database (pack.md section 6, step 4: the next begins only after `Recorded`); a pack is closed only after its last
+//! commit was recorded. After an error nothing more is written; what still arrives is dropped, so that workers end.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::stage::lane::{Lane, OpenPack, ToWriter};
+use crate::stage::squeeze::Squeeze;
+use crate::volume::{Committed, Error, PackState, PackWriter};
+
+/// Bytes in a pack since its last commit that make the next one due. Unit: bytes.
+const COMMIT_BYTES: u64 = 256 << 20;
+/// Records waiting that make a commit due.
+const COMMIT_RECORDS: usize = 32_768;
+/// Time after which anything uncommitted is committed.
+const COMMIT_AFTER: Duration = Duration::from_secs(10);
+/// How long the writer waits for work before it looks around.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Stretch over which the writer's business is measured.
+const MEASURE_EVERY: Duration = Duration::from_millis(250);
+
+/// From the writer of a lane.
+pub(super) enum FromWriter {
+    /// A commit is on the medium; answer with `ToWriter::Recorded` once the database has it.
+    Committed(u32, Committed),
+    /// A pack is closed.
+    Closed(u32, PackState),
+    /// Writing failed; the lane takes nothing more.
+    Failed(u32, Error),
+    /// The thread has ended.
+    Ended,
+}
+
+/// The writer's own state.
+pub(super) struct LaneWriter<S: Fn(FromWriter)> {
+    pub(super) lane: Arc<Lane>,
+    pub(super) inbox: Receiver<ToWriter>,
+    pub(super) tell: S,
+    pub(super) squeeze: Arc<Squeeze>,
+    pub(super) wrote: Box<dyn Fn(u64) + Send>,
+    packs: BTreeMap<u32, (PackWriter, Arc<OpenPack>)>,
+    closing: HashSet<u32>,
+    is_unrecorded: bool,
+    is_finishing: bool,
+    last_commit: Duration,
+    written_bytes: u64,
+}
+
+impl<S: Fn(FromWriter)> LaneWriter<S> {
+    pub(super) fn new(
+        lane: Arc<Lane>,
+        inbox: Receiver<ToWriter>,
+        tell: S,
+        squeeze: Arc<Squeeze>,
+        wrote: Box<dyn Fn(u64) + Send>,
+    ) -> Self {
+        let last_commit = lane.world().clock.monotonic();
+        Self {
+            lane,
+            inbox,
+            tell,
+            squeeze,
+            wrote,
+            packs: BTreeMap::new(),
+            closing: HashSet::new(),
+            is_unrecorded: false,
+            is_finishing: false,
+            last_commit,
+            written_bytes: 0,
+        }
+    }
+
+    /// Runs until everything is closed, or something failed and everybody has let go.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.work() {
+            self.lane.fail();
+            let number = self.lane.number();
+            (self.tell)(FromWriter::Failed(number, error));
+            self.packs.clear();
+            self.drop_the_rest();
+        }
+        (self.tell)(FromWriter::Ended);
+    }
+
+    fn work(&mut self) -> Result<(), Error> {
+        let clock = Arc::clone(&self.lane.world().clock);
+        let mut measured_from = clock.monotonic();
+        let mut waited = Duration::ZERO;
+        loop {
+            let before = clock.monotonic();
+            let message = match self.inbox.try_recv() {
+                Ok(message) => Some(message),
+                Err(_) => match self.inbox.recv_timeout(LOOK_EVERY) {
+                    Ok(message) => Some(message),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                },
+            };
+            let now = clock.monotonic();
+            waited += now.saturating_sub(before);
+            let measured = now.saturating_sub(measured_from);
+            if measured >= MEASURE_EVERY {
+                self.squeeze.heard(measured.saturating_sub(waited), measured);
+                (measured_from, waited) = (now, Duration::ZERO);
+            }
+            if let Some(message) = message {
+                self.take(message)?;
+            }
+            self.commit_if_due(now)?;
+            self.close_if_quiet()?;
+            if self.is_finishing && self.packs.is_empty() && !self.is_unrecorded {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, message: ToWriter) -> Result<(), Error> {
+        match message {
+            ToWriter::Open(writer, pack) => {
+                self.packs.insert(pack.number, (*writer, pack));
+            }
+            ToWriter::Frame(number, frame) => {
+                let Some((writer, _)) = self.packs.get_mut(&number) else {
+                    let path = self.lane.volume.root().to_owned();
+                    return Err(Error::Damaged { path, reason: format!("a frame came for closed pack {number}") });
+                };
+                let before = writer.position();
+                let committed = writer.push(frame)?;
+                let wrote = writer.position().saturating_sub(before);
+                self.written_bytes += wrote;
+                (self.wrote)(wrote);
+                self.told_of(committed);
+            }
+            ToWriter::Close(number) => {
+                self.closing.insert(number);
+            }
+            ToWriter::Recorded => self.is_unrecorded = false,
+            ToWriter::Look => {}
+            ToWriter::Finish => {
+                self.is_finishing = true;
+                self.closing.extend(self.packs.keys());
+            }
+        }
+        Ok(())
+    }
+
+    fn told_of(&mut self, committed: Option<Committed>) {
+        if let Some(committed) = committed {
+            self.is_unrecorded = true;
+            self.last_commit = self.lane.world().clock.monotonic();
+            (self.tell)(FromWriter::Committed(self.lane.number(), committed));
+        }
+    }
+
+    /// Begins the commit that is most due, unless one is under way.
+    fn commit_if_due(&mut self, now: Duration) -> Result<(), Error> {
+        if self.is_unrecorded || self.packs.values().any(|(writer, _)| writer.commit_is_pending()) {
+            return Ok(());
+        }
+        let is_late = now.saturating_sub(self.last_commit) >= COMMIT_AFTER;
+        let due = self.packs.values().find(|(writer, pack)| {
+            let has_something = pack.records_waiting() > 0 || writer.has_uncommitted();
+            let closes = self.closing.contains(&pack.number) && pack.is_quiet();
+            let is_much = writer.uncommitted_bytes() >= COMMIT_BYTES || pack.records_waiting() >= COMMIT_RECORDS;
+            (closes && has_something) || (pack.records_waiting() > 0 && (is_much || is_late))
+        });
+        let Some(number) = due.map(|(_, pack)| pack.number) else { return Ok(()) };
+        let Some((writer, pack)) = self.packs.get_mut(&number) else { return Ok(()) };
+        let committed = writer.begin_commit(pack.take_records())?;
+        self.told_of(committed);
+        Ok(())
+    }
+
+    /// Closes packs that take nothing new, are quiet, and whose last commit is recorded.
+    fn close_if_quiet(&mut self) -> Result<(), Error> {
+        if self.is_unrecorded {
+            return Ok(());
+        }
+        let is_done = |(writer, pack): &(PackWriter, Arc<OpenPack>)| {
+            pack.is_quiet()
+                && pack.records_waiting() == 0
+                && !writer.has_uncommitted()
+                && !writer.commit_is_pending()
+                && writer.state().commits > 0
+        };
+        let ready: Vec<u32> =
+            self.closing.iter().copied().filter(|number| self.packs.get(number).is_some_and(is_done)).collect();
+        for number in ready {
+            self.closing.remove(&number);
+            if let Some((writer, _)) = self.packs.remove(&number) {
+                let state = writer.finish(self.lane.run(), &*self.lane.world().random)?;
+                (self.tell)(FromWriter::Closed(self.lane.number(), state));
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_the_rest(&mut self) {
+        while !self.is_finishing {
+            match self.inbox.recv() {
+                Ok(ToWriter::Finish) | Err(_) => self.is_finishing = true,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// Starts the thread of a lane's writer.
+pub(super) fn spawn<S: Fn(FromWriter) + Send + 'static>(writer: LaneWriter<S>) -> std::io::Result<()> {
+    let name = format!("volume {}", writer.lane.number());
+    std::thread::Builder::new().name(name).spawn(move || writer.run()).map(drop)
+}
