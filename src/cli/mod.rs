@@ -4,6 +4,7 @@
 //! `Args` struct and a `run(&Args) -> anyhow::Result<Exit>`; errors are rendered once, here.
 
 mod completions;
+mod dataset;
 mod exit;
 pub mod key;
 mod plan;

@@ -38,6 +38,9 @@ pub struct Args {
     /// Blocks of 64 KiB to read for compressibility and read rate; 0 reads no contents
     #[arg(long, value_name = "N", default_value_t = 256)]
     samples: usize,
+    /// Write what was found as a dataset file for `packmule plan`
+    #[arg(long, short, value_name = "DATASET.toml")]
+    output: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -74,6 +77,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let report = scan(args, &world, &roots, &options);
     let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { text(&report)? };
     std::io::stdout().write_all(text.as_bytes())?;
+    if let Some(path) = &args.output {
+        let name = report.sources.join(", ");
+        let file = super::dataset::of_scan(&name, &report.summary, &report.samples, report.seconds);
+        super::dataset::write(&*world.fs, path, &file.to_toml()?)?;
+        writeln!(std::io::stdout(), "written: {0}  (next: packmule plan {0} --link RATE)", path.display())?;
+    }
     Ok(match &report {
         report if stop.is_set() || !report.complete => Exit::Stopped,
         report if report.has_problems() => Exit::Problems,

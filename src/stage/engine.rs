@@ -116,6 +116,9 @@ impl Engine<'_> {
         }
         self.due_records()?;
         for lane in &self.lanes {
+            if self.fatal.is_some() {
+                lane.fail(); // a frame may be missing that its pack waits for
+            }
             lane.finish();
         }
         while self.writers_left > 0 {

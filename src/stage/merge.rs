@@ -202,7 +202,12 @@ impl Merge {
                 }
                 (old.id, old.generation, needs_staging(old.state))
             }
-            Some(old) => (old.id, tx.change(old.id, &facts)?, true),
+            Some(old) => {
+                if old.entry_type == EntryType::Directory && entry_type != EntryType::Directory {
+                    tx.vanish(old.id)?; // with everything that was below it
+                }
+                (old.id, tx.change(old.id, &facts)?, true)
+            }
             None => (tx.add(directory, &entry.name, &facts)?, 1, true),
         };
         if entry_type == EntryType::Directory && entry.is_entered {

@@ -112,6 +112,9 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             if let Some(message) = message {
                 self.take(message)?;
             }
+            if self.is_finishing && self.lane.has_failed() {
+                return Ok(()); // the run is over; what is not committed is cut off by the next one
+            }
             self.commit_if_due(now)?;
             self.close_if_quiet()?;
             if self.is_finishing && self.packs.is_empty() && !self.is_unrecorded {
@@ -166,7 +169,8 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
         let is_late = now.saturating_sub(self.last_commit) >= COMMIT_AFTER;
         let due = self.packs.values().find(|(writer, pack)| {
             let has_something = pack.records_waiting() > 0 || writer.has_uncommitted();
-            let closes = self.closing.contains(&pack.number) && pack.is_quiet();
+            // A pack that is quiet gets no more tickets, but its last frames may still be in this writer's queue.
+            let closes = self.closing.contains(&pack.number) && pack.is_quiet() && writer.is_caught_up();
             let is_much = writer.uncommitted_bytes() >= COMMIT_BYTES || pack.records_waiting() >= COMMIT_RECORDS;
             (closes && has_something) || (pack.records_waiting() > 0 && (is_much || is_late))
         });
@@ -187,13 +191,17 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
                 && pack.records_waiting() == 0
                 && !writer.has_uncommitted()
                 && !writer.commit_is_pending()
-                && writer.state().commits > 0
+                && writer.is_caught_up()
         };
         let ready: Vec<u32> =
             self.closing.iter().copied().filter(|number| self.packs.get(number).is_some_and(is_done)).collect();
         for number in ready {
             self.closing.remove(&number);
             if let Some((writer, _)) = self.packs.remove(&number) {
+                if writer.state().commits == 0 {
+                    writer.abandon()?;
+                    continue;
+                }
                 let state = writer.finish(self.lane.run(), &*self.lane.world().random)?;
                 (self.tell)(FromWriter::Closed(self.lane.number(), state));
             }

@@ -9,6 +9,7 @@
 pub mod aligned;
 pub mod budget;
 pub mod clock;
+mod demo;
 pub mod device;
 pub mod fault;
 pub mod fs;
@@ -26,6 +27,7 @@ mod source_attrs;
 use std::sync::Arc;
 
 pub use crate::sys::clock::{Clock, SystemClock};
+pub use crate::sys::demo::{demo_source, demo_space, tree_bytes};
 pub use crate::sys::fs::{Access, DirItem, Fs, FsFile, Kind, Space, Stat};
 pub use crate::sys::random::{OsRandom, RandomSource};
 pub use crate::sys::real::RealFs;

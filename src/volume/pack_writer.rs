@@ -199,6 +199,12 @@ impl PackWriter {
         self.position().saturating_sub(self.state.committed_bytes)
     }
 
+    /// Whether every index that was handed out has its frame in the file.
+    pub fn is_caught_up(&self) -> bool {
+        let commit = u32::from(self.commit_ticket.is_some());
+        self.pending.is_empty() && self.next + commit == self.sealing.next_index()
+    }
+
     /// Whether frames are here that no commit covers.
     pub fn has_uncommitted(&self) -> bool {
         !self.group.checksums.is_empty() || !self.pending.is_empty()
@@ -352,6 +358,19 @@ impl PackWriter {
     /// CRC-64/NVME and length of everything made durable so far.
     pub(super) fn durable_prefix(&self) -> (u64, Crc64) {
         (self.flushed_bytes, self.flushed_crc64)
+    }
+
+    /// Removes a pack into which nothing was ever put.
+    ///
+    /// # Errors
+    /// When something was committed, or the medium refuses.
+    pub fn abandon(self) -> Result<(), Error> {
+        if self.state.commits > 0 {
+            let reason = "a pack that holds something cannot be abandoned".to_owned();
+            return Err(Error::Damaged { path: self.path, reason });
+        }
+        drop(self.file);
+        self.fs.remove_file(&self.path).at("remove", &self.path)
     }
 
     /// Closes the pack with a footer. Everything must be committed.

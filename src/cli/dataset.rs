@@ -1,0 +1,84 @@
+//! What a scan found, as the file that `plan` reads: every figure marked as measured.
+
+use std::path::Path;
+
+use crate::cli::{Exit, Failure};
+use crate::plan::dataset::{Dataset, DatasetFile, HistogramBucket, Mark, Marked};
+use crate::scan::{Hazard, Samples, Summary};
+use crate::sys::{Access, Fs};
+use crate::units::{Bytes, BytesPerSecond, Count, Share};
+
+fn measured<T>(value: T) -> Option<Marked<T>> {
+    Some(Marked { value, mark: Mark::Measured })
+}
+
+/// The hazard's name as it is in JSON.
+fn word(hazard: Hazard) -> String {
+    serde_json::to_value(hazard).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// The dataset file of a scan. What was not measured is absent, never zero.
+pub(super) fn of_scan(name: &str, summary: &Summary, samples: &Samples, walk_seconds: f64) -> DatasetFile {
+    let names = summary.files + summary.dirs + summary.symlinks + summary.specials;
+    let problems = summary.problem_count();
+    let mut file = DatasetFile::default();
+    file.dataset = Dataset {
+        name: Some(name.to_owned()),
+        bytes: measured(Bytes::new(summary.bytes)),
+        files: measured(Count::new(summary.files)),
+        directories: measured(Count::new(summary.dirs)),
+        largest_file: measured(Bytes::new(summary.largest_bytes)),
+        compressed_ratio: samples
+            .compressibility
+            .ratio()
+            .and_then(|ratio| measured(Share::new((1.0 / ratio).clamp(0.0, 1.0)))),
+        unreadable: measured(Count::new(problems)),
+        hazards: summary.hazards.iter().map(|(hazard, finding)| (word(*hazard), finding.count)).collect(),
+        histogram: summary
+            .sizes
+            .used()
+            .map(|bucket| HistogramBucket {
+                up_to: Bytes::new(bucket.max_bytes),
+                files: Count::new(bucket.files),
+                bytes: Bytes::new(bucket.bytes),
+            })
+            .collect(),
+    };
+    if samples.rate_seconds > 0.0 && samples.rate_bytes > 0 {
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        let rate = samples.rate_bytes as f64 / samples.rate_seconds;
+        file.site.source_read = measured(BytesPerSecond::new(rate));
+    }
+    if walk_seconds > 0.0 && names > 1000 {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate of names, at least 0"
+        )]
+        let rate = (names as f64 / walk_seconds) as u64;
+        file.site.scan_rate = measured(Count::new(rate.max(1)));
+    }
+    file
+}
+
+/// Writes a text file whole: beside its place, synced, then renamed over it.
+pub(super) fn write(fs: &dyn Fs, path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::of(
+            Exit::Failed,
+            format!("cannot write {}", path.display()),
+            Some("is there room, and may you write there?".to_owned()),
+            error,
+        )
+    };
+    let part = path.with_extension("part");
+    match fs.remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let file = fs.create_new(&part, Access::Buffered).map_err(failed)?;
+    file.write_all_at(text.as_bytes(), 0).map_err(failed)?;
+    file.sync_data().map_err(failed)?;
+    fs.rename_replace(&part, path).map_err(failed)
+}
