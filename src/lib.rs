@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod crypto;
 pub mod digest;
+pub mod extract;
 pub mod format;
 pub mod ingest;
 pub mod job;

@@ -6,6 +6,7 @@
 mod completions;
 mod dataset;
 mod exit;
+mod extract;
 pub mod key;
 mod plan;
 mod progress;
@@ -30,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Put what volumes hold back into a directory, without S3
+    Extract(extract::Args),
     /// Plan the move: dates, dollars and odds for every way there is
     Plan(Box<plan::Args>),
     /// Look at sources: what is there, and what will bite
@@ -42,6 +45,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Completions(args) => completions::run(&args),
+        Command::Extract(args) => extract::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Stage(args) => stage::run(&args),

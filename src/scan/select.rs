@@ -55,6 +55,17 @@ impl Selection {
         Ok(Self { matcher: builder.build().map_err(failed)? })
     }
 
+    /// Whether an exclude rule matches this path or a directory above it: for patterns that select instead of leaving out.
+    pub fn covers(&self, path: &[u8], is_dir: bool) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        !path.as_os_str().is_empty() && self.matcher.matched_path_or_any_parents(path, is_dir).is_ignore()
+    }
+
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.matcher.is_empty()
+    }
+
     /// Whether the rules exclude this path (relative to its root).
     pub fn excludes(&self, path: &[u8], is_dir: bool) -> bool {
         !self.matcher.is_empty() && self.matcher.matched(Path::new(OsStr::from_bytes(path)), is_dir).is_ignore()

@@ -23,6 +23,7 @@ pub mod real;
 pub mod secrets;
 pub mod source;
 mod source_attrs;
+pub mod target;
 
 use std::sync::Arc;
 

@@ -50,6 +50,11 @@ pub fn lock_memory() -> MemoryLock {
     }
 }
 
+/// Whether this process may give files to other owners and make devices.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Processors this process may use, at least 1. Respects affinity and cgroup quotas.
 pub fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)

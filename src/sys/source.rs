@@ -197,6 +197,17 @@ pub fn identity(path: &Path) -> io::Result<Identity> {
     Ok(identity_at(CWD, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?)
 }
 
+/// Facts about one name in an open directory, without following a symbolic link; the empty name is the handle itself.
+///
+/// # Errors
+/// The kernel's.
+pub fn identity_beneath(dir: impl rustix::fd::AsFd, name: &[u8]) -> io::Result<Identity> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = Path::new(std::ffi::OsStr::from_bytes(name));
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    Ok(identity_at(dir, name, flags)?)
+}
+
 /// Facts about what a path leads to, symbolic links followed: for the roots that the user names.
 ///
 /// # Errors
@@ -212,6 +223,11 @@ pub fn identity_followed(path: &Path) -> io::Result<Identity> {
 pub fn link_target(path: &Path) -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt;
     Ok(std::fs::read_link(path)?.into_os_string().into_vec())
+}
+
+/// The number that stands for a device in `Identity::rdev`.
+pub fn device_number(major: u32, minor: u32) -> u64 {
+    rustix::fs::makedev(major, minor)
 }
 
 /// Whether this process may read a path, as far as the kernel tells without opening it.

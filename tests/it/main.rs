@@ -2,6 +2,10 @@
 #![allow(missing_docs, reason = "tests are documented by their names")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
+mod extract_cli;
+mod extract_hostile;
+mod extract_kit;
+mod extract_restore;
 mod ingest_remote;
 mod job_basics;
 mod job_laws;

@@ -1,0 +1,221 @@
+//! `packmule extract VOLUME... --to DIR [PATTERN]...`: back to a directory, without S3.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::key::{KeyArgs, volume_failure};
+use crate::cli::{Exit, Failure};
+use crate::extract::{self, Class, Options, Outcome, Problem, Progress};
+use crate::format::path::escape;
+use crate::scan::{Rule, Selection};
+use crate::sys::World;
+use crate::sys::budget::MemoryBudget;
+use crate::sys::process::{StopFlag, is_root, parallelism};
+use crate::units::{Bytes, Count};
+use crate::volume::{Keyring, Volume};
+
+/// Problems shown without `--json`; that has all of them.
+const PROBLEMS_SHOWN: usize = 50;
+
+/// Arguments of `packmule extract`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Volumes of one job, in any order
+    volume: Vec<PathBuf>,
+    /// Directory to write to, made if it is missing; then patterns in the style of gitignore, for a part only
+    #[arg(long, required = true, num_args = 1.., value_names = ["DIR", "PATTERN"])]
+    to: Vec<PathBuf>,
+    /// Replace files that are there and differ
+    #[arg(long)]
+    overwrite: bool,
+    /// Restore set-uid and set-gid bits, and capabilities
+    #[arg(long)]
+    set_id: bool,
+    /// Make device nodes
+    #[arg(long)]
+    devices: bool,
+    /// Do not restore owners, which root otherwise does
+    #[arg(long)]
+    no_owner: bool,
+    /// Threads that decrypt and write [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Memory for data under way
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    memory: Bytes,
+    /// Tell what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Extracts and tells what came of it.
+///
+/// # Errors
+/// When nothing can be extracted at all: no volume, no key, no target.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let stop = StopFlag::new();
+    stop.arm()?;
+    let Some((target, patterns)) = args.to.split_first() else { return Ok(Exit::Usage) };
+    if args.volume.is_empty() {
+        let hint = "volumes stand before --to; what stands after its directory are patterns";
+        return Err(Failure::new(Exit::Usage, "no volume is given", hint).into());
+    }
+    let volumes = open(args, &World::real())?;
+    let options = Options {
+        patterns: select(patterns)?,
+        overwrite: args.overwrite,
+        set_id: args.set_id,
+        devices: args.devices,
+        owner: is_root() && !args.no_owner,
+        threads: args.threads.unwrap_or_else(parallelism),
+        budget: MemoryBudget::new(args.memory.get()),
+        stop,
+        dry_run: args.dry_run,
+    };
+    let outcome = with_progress(|progress| extract::extract(&volumes, target, &options, progress)).map_err(failure)?;
+    let text = if args.json { json(target, &outcome)? } else { text(target, &outcome)? };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(exit(&outcome))
+}
+
+fn open(args: &Args, world: &World) -> Result<Vec<(Volume, Keyring)>, Failure> {
+    let failed = |path: &Path, error| volume_failure(path, error);
+    let open = |path: &PathBuf| Volume::open(Arc::clone(&world.fs), path).map_err(|error| failed(path, error));
+    let volumes = args.volume.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let Some(first) = volumes.first() else { return Ok(Vec::new()) };
+    // Asked for once: all volumes are of one job, which is checked before anything is written.
+    let identities = args.key.identities(&first.header().job_salt)?;
+    let with_keys = |volume: Volume| {
+        let keyring = Keyring::open(&volume, &identities).map_err(|error| failed(volume.root(), error))?;
+        Ok((volume, keyring))
+    };
+    volumes.into_iter().map(with_keys).collect()
+}
+
+fn select(patterns: &[PathBuf]) -> Result<Selection, Failure> {
+    let rules: Vec<Rule> =
+        patterns.iter().map(|pattern| Rule::Exclude(pattern.to_string_lossy().into_owned())).collect();
+    Selection::new(&rules).map_err(|error| Failure::new(Exit::Usage, error.to_string(), error.hint()))
+}
+
+fn failure(error: extract::Error) -> Failure {
+    let (exit, hint) = match &error {
+        extract::Error::Target { .. } => (Exit::Failed, "its parent directory must exist and be writable"),
+        extract::Error::OtherJob { .. } => (Exit::Volume, "extract the volumes of each job for themselves"),
+        extract::Error::Budget { .. } => (Exit::Usage, "give a larger --memory"),
+    };
+    match error {
+        extract::Error::Target { path, source } => {
+            Failure::of(exit, format!("target {} cannot be used", path.display()), Some(hint.to_owned()), source)
+        }
+        error => Failure::new(exit, error.to_string(), hint),
+    }
+}
+
+fn exit(outcome: &Outcome) -> Exit {
+    match outcome.worst() {
+        _ if outcome.is_stopped => Exit::Stopped,
+        Some(Class::Integrity) => Exit::Integrity,
+        Some(Class::Missing) => Exit::Volume,
+        Some(Class::Entry) => Exit::Problems,
+        None => Exit::Done,
+    }
+}
+
+/// Runs with a bar that is painted by a thread of its own; without a terminal there is none.
+fn with_progress<T>(work: impl FnOnce(&Progress) -> T) -> T {
+    let (progress, is_over) = (Progress::default(), AtomicBool::new(false));
+    let style = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {msg} files";
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(0).with_style(style);
+    std::thread::scope(|scope| {
+        let painter = scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                bar.set_length(progress.bytes_total.load(Ordering::Relaxed));
+                bar.set_position(progress.bytes.load(Ordering::Relaxed));
+                bar.set_message(Count::new(progress.files.load(Ordering::Relaxed)).to_string());
+                std::thread::park_timeout(Duration::from_millis(200));
+            }
+            bar.finish_and_clear();
+        });
+        let result = work(&progress);
+        is_over.store(true, Ordering::Release);
+        painter.thread().unpark();
+        result
+    })
+}
+
+/// An error and its causes, on one line.
+fn chain(problem: &Problem) -> String {
+    let mut text = problem.message.clone();
+    let mut cause = std::error::Error::source(problem);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn json(target: &Path, outcome: &Outcome) -> anyhow::Result<String> {
+    let problem = |problem: &Problem| {
+        let path = problem.path.as_deref().map(escape);
+        serde_json::json!({ "class": problem.class, "path": path, "problem": chain(problem) })
+    };
+    let document = serde_json::json!({
+        "target": target.to_string_lossy(),
+        "counts": outcome.counts,
+        "bytes": outcome.bytes,
+        "stopped": outcome.is_stopped,
+        "problems": outcome.problems.iter().map(problem).collect::<Vec<_>>(),
+    });
+    Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
+}
+
+fn text(target: &Path, outcome: &Outcome) -> Result<String, std::fmt::Error> {
+    use crate::extract::Done;
+    let mut out = String::new();
+    let words = [
+        (Done::File, "files written and checked"),
+        (Done::Directory, "directories"),
+        (Done::Symlink, "symbolic links"),
+        (Done::HardLink, "hard links"),
+        (Done::Special, "special files"),
+        (Done::AlreadyThere, "already there"),
+        (Done::LeftOut, "sockets or devices left out"),
+        (Done::WouldWrite, "entries would be written"),
+    ];
+    writeln!(
+        out,
+        "{} into {}",
+        Bytes::new(outcome.bytes),
+        escape(std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str()))
+    )?;
+    for (done, word) in words.into_iter().filter(|(done, _)| outcome.count(*done) > 0) {
+        writeln!(out, "  {} {word}", Count::new(outcome.count(done)))?;
+    }
+    if !outcome.problems.is_empty() {
+        writeln!(out, "{} problems:", Count::new(outcome.problems.len() as u64))?;
+    }
+    for problem in outcome.problems.iter().take(PROBLEMS_SHOWN) {
+        let place = problem.path.as_deref().map(|path| format!("{}: ", escape(path))).unwrap_or_default();
+        writeln!(out, "  {place}{}", chain(problem))?;
+    }
+    if outcome.problems.len() > PROBLEMS_SHOWN {
+        writeln!(out, "  and {} more, all in --json", outcome.problems.len() - PROBLEMS_SHOWN)?;
+    }
+    if outcome.is_stopped {
+        writeln!(out, "stopped; the same command goes on")?;
+    }
+    Ok(out)
+}
