@@ -136,7 +136,7 @@ impl Pack {
         bytes.extend_from_slice(&Inner { zstd: false, plain_bytes }.encode());
         bytes.extend_from_slice(content);
         let header = key.seal(key.ticket().unwrap(), FrameKind::Data, &mut bytes).unwrap();
-        let frame = SealedFrame { header, bytes, data_plain_bytes: plain_bytes, record_count: 0, permit: None };
+        let frame = SealedFrame { header, bytes: bytes.into(), data_plain_bytes: plain_bytes, record_count: 0 };
         self.writer.push(frame).unwrap();
         Piece { frame: header.index, at: 0, bytes: plain_bytes }
     }
