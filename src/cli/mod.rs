@@ -7,6 +7,7 @@ mod completions;
 mod dataset;
 mod exit;
 mod extract;
+mod ingest;
 pub mod key;
 mod plan;
 mod progress;
@@ -35,6 +36,8 @@ enum Command {
     Extract(extract::Args),
     /// Plan the move: dates, dollars and odds for every way there is
     Plan(Box<plan::Args>),
+    /// Send what is on volumes into S3, proved object by object
+    Ingest(Box<ingest::Args>),
     /// Look at sources: what is there, and what will bite
     Scan(scan::Args),
     /// Copy sources onto volumes: compressed, encrypted, checksummed; the same command again resumes
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Ingest(args) => ingest::run(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Stage(args) => stage::run(&args),
     };

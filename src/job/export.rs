@@ -60,6 +60,31 @@ impl Job {
         Ok(summary)
     }
 
+    /// The ENTRY record of an entry, if it is on a volume.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn staged_entry(&self, id: u64) -> Result<Option<crate::format::record::Entry>, Error> {
+        let Some(entry) = self.entry(id)? else { return Ok(None) };
+        let staged = staged(&self.db, to_db("entry id", id)?)?;
+        staged.map(|staged| entry_record(&self.db, &self.caches, &entry, &staged)).transpose()
+    }
+
+    /// Entries of a type that are on volumes, by id, after `after`; at most `limit` of them. Looks at every entry.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn staged_of_type(&self, entry_type: EntryType, after: u64, limit: usize) -> Result<Vec<u64>, Error> {
+        let doing = "look for entries of a type";
+        let sql = "SELECT entries.id FROM entries JOIN staged USING (id) \
+                   WHERE type = ?1 AND id > ?2 ORDER BY entries.id LIMIT ?3";
+        let mut query = self.db.prepare_cached(sql).during(doing)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let row = params![entry_type.code(), to_db("entry id", after)?, limit];
+        let ids = query.query_map(row, |row| row.get::<_, i64>(0)).during(doing)?;
+        ids.map(|id| from_db("entry id", id.during(doing)?)).collect()
+    }
+
     fn records_of(&self, volume: u32, id: i64, what: i64) -> Result<Vec<Record>, Error> {
         match what {
             RARE => {

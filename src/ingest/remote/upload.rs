@@ -154,6 +154,31 @@ impl UploadState {
         self.done.len()
     }
 
+    /// Whether parts can be sent, or have all been: false while it must first be begun, listed or looked at.
+    pub fn is_started(&self) -> bool {
+        !matches!(self.phase, Phase::Fresh | Phase::Resumed | Phase::Inspecting)
+    }
+
+    /// Whether a part is not at the server yet.
+    pub fn is_missing(&self, number: u32) -> bool {
+        self.phase == Phase::Sending && !self.done.contains_key(&number)
+    }
+
+    /// Whether some part is not at the server yet.
+    pub fn has_missing_parts(&self) -> bool {
+        self.phase == Phase::Sending && !self.has_all_parts()
+    }
+
+    /// Whether every part is at the server.
+    pub fn has_all_parts(&self) -> bool {
+        self.done.len() == self.parts.len()
+    }
+
+    /// A part as the source has it.
+    pub fn part(&self, number: u32) -> Option<PartPlan> {
+        self.parts.iter().find(|part| part.number == number).copied()
+    }
+
     /// The next thing to do. Ask again after every report; ask repeatedly to have several parts on their way.
     pub fn next_action(&mut self) -> Action {
         match self.phase {
@@ -218,7 +243,8 @@ impl UploadState {
             if part.bytes != plan.bytes || !proven {
                 continue;
             }
-            let checksum = part.checksums.crc64.or_else(|| before.and_then(|before| before.checksum.clone()));
+            let listed = part.checksums.crc64.or(part.checksums.crc32c).or(part.checksums.sha256);
+            let checksum = listed.or_else(|| before.and_then(|before| before.checksum.clone()));
             self.done
                 .insert(part.number, SentPart { number: part.number, bytes: part.bytes, etag: part.etag, checksum });
         }
@@ -258,18 +284,14 @@ impl UploadState {
             Inspection::Same => self.enter(Phase::Finished),
             Inspection::Different => self.enter(Phase::Stuck(Obstacle::OtherObject)),
             // Neither object nor certainty: the list of parts tells whether the upload lives.
-            Inspection::Absent if self.came_from_completion() => self.restart_with(Phase::Resumed),
+            // (All parts are there, so what was looked at was the outcome of a completion.)
+            Inspection::Absent if self.has_all_parts() => self.restart_with(Phase::Resumed),
             Inspection::Absent => {
                 self.upload = None;
                 self.done.clear();
                 self.restart_with(Phase::Fresh);
             }
         }
-    }
-
-    /// All parts are there, so what was looked at was the outcome of a completion.
-    fn came_from_completion(&self) -> bool {
-        self.done.len() == self.parts.len()
     }
 
     fn restart_with(&mut self, phase: Phase) {

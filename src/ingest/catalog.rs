@@ -1,0 +1,259 @@
+//! What is still wanted, as the job knows it.
+//!
+//! Owns: the decision which entries become objects in this run, and the uploads that several volumes feed. Does not own:
+//! reading or sending. Invariants: an entry whose object is proved is not wanted again; of an entry that was staged more
+//! than once only the current generation is; the name of an upload is durable in the job before its first part is sent.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::digest::Crc64;
+use crate::format::layout::part_bytes;
+use crate::format::record::{Entry, EntryType};
+use crate::ingest::Options;
+use crate::ingest::error::Error;
+use crate::ingest::record::is_done;
+use crate::ingest::remote::upload::{UploadState, plan_parts};
+use crate::ingest::remote::{Claim, ObjectStore, SentPart};
+use crate::ingest::send::{Outcome, Report, Sender, Upload, chain};
+use crate::ingest::source::{Catalog, Goal};
+use crate::ingest::tasks::Tasks;
+use crate::ingest::wanted::{Wanted, wanted};
+use crate::job::{Job, Object, ObjectState, State};
+use crate::sys::{Clock, SystemClock};
+
+/// The job, which one thread at a time may use.
+pub(super) type Jobs<'a> = Mutex<&'a mut Job>;
+
+/// Extents of one entry read from the job at a time.
+const EXTENTS_PAGE: usize = 4096;
+/// Hard links read from the job at a time.
+const LINKS_PAGE: usize = 4096;
+
+/// What is looked for on the volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Everything but hard links.
+    Entries,
+    /// The contents that hard links share with other entries.
+    Links,
+}
+
+pub(super) struct Plan<'a, 'j, S> {
+    job: &'a Jobs<'j>,
+    options: &'a Options,
+    sender: Arc<Sender<S>>,
+    handle: &'a tokio::runtime::Handle,
+    failed: Arc<Mutex<HashSet<u64>>>,
+    state: Mutex<Now>,
+}
+
+#[derive(Default)]
+struct Now {
+    pass: Option<Pass>,
+    tasks: Tasks,
+    /// Hard links by the entry that has their content.
+    links: HashMap<u64, Vec<Entry>>,
+    uploads: HashMap<u64, Arc<Upload>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
+    pub(super) fn new(
+        job: &'a Jobs<'j>,
+        options: &'a Options,
+        sender: Arc<Sender<S>>,
+        handle: &'a tokio::runtime::Handle,
+        failed: Arc<Mutex<HashSet<u64>>>,
+    ) -> Self {
+        Self { job, options, sender, handle, failed, state: Mutex::default() }
+    }
+
+    pub(super) fn begin(&self, pass: Pass) {
+        lock(&self.state).pass = Some(pass);
+    }
+
+    /// Tasks started from here are counted there.
+    pub(super) fn attach(&self, tasks: &Tasks) {
+        lock(&self.state).tasks = tasks.clone();
+    }
+
+    /// Finds the hard links that have no object yet, and gives whether there are any. The name of a link and its content
+    /// may lie on different volumes, so the job is asked, not the volumes.
+    pub(super) fn find_links(&self) -> Result<bool, Error> {
+        let job = lock(self.job);
+        let ledger = job.ledger()?;
+        let staged: u64 = [State::Staged, State::Changed]
+            .map(|state| ledger.state_and_type(state, EntryType::HardLink).entries)
+            .iter()
+            .sum();
+        let mut links: HashMap<u64, Vec<Entry>> = HashMap::new();
+        let mut after = 0;
+        loop {
+            let page = match staged {
+                0 => Vec::new(),
+                _ => job.staged_of_type(EntryType::HardLink, after, LINKS_PAGE)?,
+            };
+            let Some(last) = page.last() else { break };
+            after = *last;
+            for id in page {
+                let Some(entry) = job.staged_entry(id)? else { continue };
+                let known = job.object(id)?;
+                let done = known.is_some_and(|o| is_done(o.state) && o.generation == entry.generation);
+                if !done {
+                    links.entry(entry.link_id).or_default().push(entry);
+                }
+            }
+        }
+        let found = !links.is_empty();
+        lock(&self.state).links = links;
+        Ok(found)
+    }
+
+    fn fail(&self, wanted: Arc<Wanted>, reason: String) {
+        // The recorder outlives the plan.
+        let _ = self.sender.reports.send(Report::Object { wanted, outcome: Outcome::Failed { reason } });
+    }
+
+    /// The object of `entry`, if it is current and not done, made of the content of `content`.
+    fn goal(&self, entry: &Entry, content: &Entry) -> Result<Option<Goal>, Error> {
+        if lock(&self.failed).contains(&entry.id) {
+            return Ok(None);
+        }
+        let object = {
+            let job = lock(self.job);
+            let current = job.entry(entry.id)?;
+            if !current.is_some_and(|known| known.generation == entry.generation && known.state.is_staged()) {
+                return Ok(None);
+            }
+            job.object(entry.id)?
+        };
+        let is_ours = object.as_ref().is_some_and(|object| object.generation == entry.generation);
+        let done = object.as_ref().is_some_and(|object| is_done(object.state));
+        if done && is_ours {
+            return Ok(None);
+        }
+        // An older generation that this job itself put there is replaced by the newer one.
+        let overwrite = self.options.overwrite || (done && !is_ours);
+        let wanted = match wanted(&self.options.prefix, entry, content, overwrite) {
+            Ok(wanted) => wanted,
+            Err(_) if entry.path.is_empty() && self.options.prefix.is_empty() => return Ok(None),
+            Err(error) => {
+                let (entry, generation) = (entry.id, entry.generation);
+                let key = crate::format::path::escape(&content.path);
+                let unnamed = Wanted { entry, generation, key, ..Wanted::default() };
+                self.fail(Arc::new(unnamed), error.to_string());
+                return Ok(None);
+            }
+        };
+        if !wanted.in_parts() {
+            return Ok(Some(Goal { wanted, upload: None }));
+        }
+        let upload = self.upload(&wanted, content, object.filter(|_| is_ours))?;
+        Ok(upload.map(|upload| Goal { wanted, upload: Some(upload) }))
+    }
+
+    /// The upload of a large object, begun or resumed; `None` when no part of it has to be sent.
+    fn upload(
+        &self,
+        wanted: &Arc<Wanted>,
+        content: &Entry,
+        object: Option<Object>,
+    ) -> Result<Option<Arc<Upload>>, Error> {
+        let mut state = lock(&self.state);
+        if let Some(upload) = state.uploads.get(&wanted.entry) {
+            return Ok(Some(upload.clone()));
+        }
+        let Some(upload) = self.resume(wanted, content, object)? else { return Ok(None) };
+        let upload = Arc::new(upload);
+        let started = self.handle.block_on(self.sender.start(&upload, |name| self.remember(wanted, name)))?;
+        if let Err(error) = started {
+            let report = match crate::ingest::send::ends_the_run(&error) {
+                true => Report::Fatal(error),
+                false => {
+                    let outcome = Outcome::Failed { reason: chain(&error) };
+                    Report::Object { wanted: wanted.clone(), outcome }
+                }
+            };
+            let _ = self.sender.reports.send(report);
+            return Ok(None);
+        }
+        let sends_parts = upload.state().has_missing_parts();
+        if !sends_parts {
+            let (sender, upload, running) = (self.sender.clone(), upload.clone(), state.tasks.begin());
+            self.handle.spawn(async move {
+                sender.complete(upload).await;
+                drop(running);
+            });
+        }
+        state.uploads.insert(wanted.entry, upload.clone());
+        Ok(sends_parts.then_some(upload))
+    }
+
+    fn resume(&self, wanted: &Arc<Wanted>, content: &Entry, object: Option<Object>) -> Result<Option<Upload>, Error> {
+        let job = lock(self.job);
+        let mut extents: Vec<(u64, Crc64)> = Vec::new();
+        let mut from = 0;
+        loop {
+            let page = job.extents(content.id, from, EXTENTS_PAGE)?;
+            let Some(last) = page.last() else { break };
+            from = last.extent.offset + last.extent.length;
+            extents.extend(page.iter().map(|placed| (placed.extent.length, placed.extent.crc64)));
+        }
+        let Some(parts) = plan_parts(wanted.bytes, extents) else {
+            drop(job);
+            self.fail(wanted.clone(), "its extents do not add up to the file".to_owned());
+            return Ok(None);
+        };
+        let same_cut = |object: &Object| object.part_bytes == Some(part_bytes(wanted.bytes));
+        let upload = object.filter(same_cut).and_then(|object| object.upload_id);
+        let remembered = if upload.is_some() { job.parts(wanted.entry)? } else { Vec::new() };
+        let remembered = remembered.into_iter().map(|part| SentPart {
+            number: part.number,
+            bytes: part.bytes,
+            etag: part.etag,
+            checksum: Some(Claim::Crc64(part.crc64).text()),
+        });
+        Ok(Some(Upload::new(wanted.clone(), UploadState::new(parts, upload, remembered.collect()))))
+    }
+
+    fn remember(&self, wanted: &Wanted, upload: &str) -> Result<(), Error> {
+        let object = Object {
+            entry: wanted.entry,
+            generation: wanted.generation,
+            state: ObjectState::Uploading,
+            key: Some(wanted.key.clone().into_bytes()),
+            upload_id: Some(upload.to_owned()),
+            part_bytes: Some(part_bytes(wanted.bytes)),
+            etag: None,
+            version_id: None,
+            crc64: None,
+            attempts: 0,
+            error: None,
+            changed: SystemClock::new().now(),
+        };
+        Ok(lock(self.job).begin_upload(&object)?)
+    }
+}
+
+impl<S: ObjectStore> Catalog for Plan<'_, '_, S> {
+    fn goals(&self, entry: &Entry) -> Result<Vec<Goal>, Error> {
+        let pass = lock(&self.state).pass;
+        if pass == Some(Pass::Links) {
+            let links = lock(&self.state).links.get(&entry.id).cloned().unwrap_or_default();
+            let goals = links.iter().map(|link| self.goal(link, entry));
+            return Ok(goals.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect());
+        }
+        if entry.entry_type == EntryType::HardLink {
+            return Ok(Vec::new());
+        }
+        Ok(self.goal(entry, entry)?.into_iter().collect())
+    }
+
+    fn entry(&self, id: u64) -> Result<Option<Entry>, Error> {
+        Ok(lock(self.job).staged_entry(id)?)
+    }
+}

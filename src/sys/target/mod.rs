@@ -1,0 +1,243 @@
+//! Writing a tree below one directory, and nowhere else, whatever the paths say.
+//!
+//! Owns: resolving relative paths beneath a root handle without following any symbolic link, creating entries, marking
+//! them unfinished until their metadata is set. Does not own: what is written (`extract`).
+//! Invariants: no call touches anything outside the root, even if the tree below is full of hostile links or changed by
+//! others meanwhile; nothing that exists is ever replaced here; a file or directory made here carries an unfinished mark
+//! (see [`is_unfinished`]) until `finish`, so that an interrupted run can be told from somebody else's work.
+//! Callers: `extract`.
+
+mod meta;
+mod resolve;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+use crate::sys::source::{Identity, SourceKind, identity_beneath};
+pub use crate::sys::target::meta::{Meta, MetaProblem};
+use crate::sys::target::resolve::Resolver;
+
+/// Mode of a file until it is finished: the sticky bit means nothing on a file, and nobody else uses it.
+const FILE_UNFINISHED: u32 = 0o1600;
+/// Mode of a directory until it is finished.
+const DIR_UNFINISHED: u32 = 0o1700;
+
+/// A directory to write below.
+#[derive(Debug)]
+pub struct TargetRoot {
+    resolver: Resolver,
+    made: Mutex<BTreeSet<Vec<u8>>>,
+}
+
+/// A new file below the root.
+#[derive(Debug)]
+pub struct TargetFile {
+    file: File,
+}
+
+/// What kind of special file to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// Named pipe.
+    Fifo,
+    /// Character device with major and minor number.
+    Char(u32, u32),
+    /// Block device with major and minor number.
+    Block(u32, u32),
+}
+
+/// Whether an entry was made by this module and never finished: the rest of an interrupted run.
+pub fn is_unfinished(identity: &Identity) -> bool {
+    let ours = identity.uid == rustix::process::geteuid().as_raw();
+    match identity.kind {
+        SourceKind::File => ours && identity.mode == FILE_UNFINISHED && identity.nlink == 1,
+        SourceKind::Dir => ours && identity.mode == DIR_UNFINISHED,
+        _ => false,
+    }
+}
+
+impl TargetRoot {
+    /// Opens the directory, which is made (unfinished) if only its last component is missing. A symbolic link is followed
+    /// here, and only here: the user named it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut made = BTreeSet::new();
+        match rustix::fs::mkdirat(rustix::fs::CWD, path, Mode::from_raw_mode(DIR_UNFINISHED)) {
+            Ok(()) => drop(made.insert(Vec::new())),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(Self { resolver: Resolver::open(path)?, made: Mutex::new(made) })
+    }
+
+    /// Directories that were made through this handle, the root among them as the empty path.
+    pub fn made_dirs(&self) -> BTreeSet<Vec<u8>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives a directory that was made here a mode, and nothing else.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_up(&self, path: &[u8], mode: u32) -> io::Result<()> {
+        let handle = self.resolver.readable(path)?;
+        Ok(rustix::fs::fchmod(&handle, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Makes a directory and those above it, as far as they are missing.
+    ///
+    /// # Errors
+    /// The kernel's; `ELOOP` or `ENOTDIR` if a component is a symbolic link or no directory.
+    pub fn make_dirs(&self, path: &[u8]) -> io::Result<()> {
+        self.dir(path).map(|_| ())
+    }
+
+    /// Makes a file and the directories above it. `AlreadyExists` if the name is taken, whatever by.
+    ///
+    /// # Errors
+    /// The kernel's, as for [`TargetRoot::make_dirs`].
+    pub fn create_file(&self, path: &[u8]) -> io::Result<TargetFile> {
+        let (dir, name) = self.place(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&*dir, name, flags, Mode::from_raw_mode(FILE_UNFINISHED))?;
+        Ok(TargetFile { file: File::from(file) })
+    }
+
+    /// Facts about an entry, without following a symbolic link.
+    ///
+    /// # Errors
+    /// The kernel's, `NotFound` among them.
+    pub fn identity(&self, path: &[u8]) -> io::Result<Identity> {
+        if path.is_empty() {
+            return identity_beneath(&*self.resolver.existing(b"")?, b".");
+        }
+        let (parent, name) = resolve::split(path)?;
+        identity_beneath(&*self.resolver.existing(parent)?, name)
+    }
+
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn link_target(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let (parent, name) = resolve::split(path)?;
+        Ok(rustix::fs::readlinkat(&*self.resolver.existing(parent)?, name, Vec::new())?.into_bytes())
+    }
+
+    /// Removes an entry that is no directory.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove(&self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = resolve::split(path)?;
+        Ok(rustix::fs::unlinkat(&*self.resolver.existing(parent)?, name, AtFlags::empty())?)
+    }
+
+    /// Makes a symbolic link to any bytes. `AlreadyExists` if the name is taken.
+    ///
+    /// # Errors
+    /// The kernel's, as for [`TargetRoot::make_dirs`].
+    pub fn symlink(&self, target: &[u8], path: &[u8]) -> io::Result<()> {
+        let (dir, name) = self.place(path)?;
+        Ok(rustix::fs::symlinkat(target, &*dir, name)?)
+    }
+
+    /// Gives the file at `existing` another name. `AlreadyExists` if the name is taken.
+    ///
+    /// # Errors
+    /// The kernel's, as for [`TargetRoot::make_dirs`].
+    pub fn hard_link(&self, existing: &[u8], path: &[u8]) -> io::Result<()> {
+        let (from_parent, from_name) = resolve::split(existing)?;
+        let from = self.resolver.existing(from_parent)?;
+        let (dir, name) = self.place(path)?;
+        Ok(rustix::fs::linkat(&*from, from_name, &*dir, name, AtFlags::empty())?)
+    }
+
+    /// Makes a special file, mode 0600. `AlreadyExists` if the name is taken.
+    ///
+    /// # Errors
+    /// The kernel's: only root may make devices.
+    pub fn special(&self, special: Special, path: &[u8]) -> io::Result<()> {
+        let (dir, name) = self.place(path)?;
+        let (file_type, device) = match special {
+            Special::Fifo => (FileType::Fifo, 0),
+            Special::Char(major, minor) => (FileType::CharacterDevice, rustix::fs::makedev(major, minor)),
+            Special::Block(major, minor) => (FileType::BlockDevice, rustix::fs::makedev(major, minor)),
+        };
+        Ok(rustix::fs::mknodat(&*dir, name, file_type, Mode::from_raw_mode(0o600), device)?)
+    }
+
+    /// Sets owner and times of a symbolic link, or of a special file also its mode.
+    ///
+    /// # Errors
+    /// What could not be set is in the list; an error means that the entry itself cannot be reached.
+    pub fn finish_other(&self, path: &[u8], kind: SourceKind, meta: &Meta<'_>) -> io::Result<Vec<MetaProblem>> {
+        let (parent, name) = resolve::split(path)?;
+        let dir = self.resolver.existing(parent)?;
+        Ok(meta::apply_by_name(&dir, name, kind, meta))
+    }
+
+    /// Sets the metadata of a directory; the empty path is the root itself.
+    ///
+    /// # Errors
+    /// As [`TargetRoot::finish_other`].
+    pub fn finish_dir(&self, path: &[u8], meta: &Meta<'_>) -> io::Result<Vec<MetaProblem>> {
+        // A handle for reading: those for paths only cannot change modes.
+        let handle = self.resolver.readable(path)?;
+        Ok(meta::apply(&handle, meta))
+    }
+
+    /// The directory that will hold `path`, made if needed, and the last name.
+    fn place<'a>(&self, path: &'a [u8]) -> io::Result<(Arc<OwnedFd>, &'a [u8])> {
+        let (parent, name) = resolve::split(path)?;
+        Ok((self.dir(parent)?, name))
+    }
+
+    fn dir(&self, path: &[u8]) -> io::Result<Arc<OwnedFd>> {
+        match self.resolver.existing(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_empty() => {}
+            other => return other,
+        }
+        let (parent, name) = resolve::split(path)?;
+        // As deep as the path has components, and paths are at most 32,767 bytes long.
+        let above = self.dir(parent)?;
+        match rustix::fs::mkdirat(&*above, name, Mode::from_raw_mode(DIR_UNFINISHED)) {
+            Ok(()) => drop(self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec())),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        self.resolver.existing(path)
+    }
+}
+
+impl TargetFile {
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Extends or cuts the file; new bytes are a hole.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    /// Sets the metadata, the mode last: with it the unfinished mark goes. What could not be set is returned.
+    pub fn finish(&self, meta: &Meta<'_>) -> Vec<MetaProblem> {
+        meta::apply(&self.file, meta)
+    }
+}
