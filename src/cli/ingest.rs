@@ -56,6 +56,16 @@ pub struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Credentials of the embedded server, for `demo` only: never on a command line.
+    #[arg(skip)]
+    credentials: Option<(String, String)>,
+}
+
+impl Args {
+    /// Hands over the credentials of the embedded server.
+    pub(super) fn use_credentials(&mut self, access_key: &str, secret_key: &str) {
+        self.credentials = Some((access_key.to_owned(), secret_key.to_owned()));
+    }
 }
 
 /// How to reach the server.
@@ -243,6 +253,7 @@ fn target(args: &Args, bucket: String) -> Target {
         region: server.region.clone(),
         profile: server.profile.clone(),
         path_style: server.path_style,
+        credentials: args.credentials.clone(),
         connections_max: args.max_requests,
         objects: ObjectOptions {
             storage_class: object.storage_class.clone(),

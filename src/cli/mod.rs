@@ -5,6 +5,7 @@
 
 mod completions;
 mod dataset;
+mod demo;
 mod exit;
 mod extract;
 mod ingest;
@@ -32,6 +33,8 @@ pub struct Cli {
 enum Command {
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// The whole way on this machine, with S3 embedded: plan, stage, verify, ingest, report, erase
+    Demo(demo::Args),
     /// Put what volumes hold back into a directory, without S3
     Extract(extract::Args),
     /// Plan the move: dates, dollars and odds for every way there is
@@ -46,16 +49,21 @@ enum Command {
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    match dispatch(Cli::parse().command) {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::render(&error).into(),
+    }
+}
+
+/// Runs one command.
+fn dispatch(command: Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Completions(args) => completions::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Ingest(args) => ingest::run(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Stage(args) => stage::run(&args),
-    };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(error) => exit::render(&error).into(),
     }
 }

@@ -231,7 +231,7 @@ impl Lane {
         bytes.extend_from_slice(plain);
         let header = key.seal(key.ticket().unwrap(), FrameKind::Data, &mut bytes).unwrap();
         self.bytes += plain.len();
-        let frame = SealedFrame { header, bytes, data_plain_bytes: plain_bytes, record_count: 0, permit: None };
+        let frame = SealedFrame { header, bytes: bytes.into(), data_plain_bytes: plain_bytes, record_count: 0 };
         writer.push(frame).unwrap();
         header.index
     }
