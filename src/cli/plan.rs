@@ -130,6 +130,9 @@ struct Terms {
     /// Day by which everything must be there
     #[arg(long, value_name = "DATE")]
     deadline: Option<Date>,
+    /// The same as a time from the start, such as 2d
+    #[arg(long, value_name = "TIME", conflicts_with = "deadline")]
+    within: Option<Span>,
     /// Required probability of the deadline
     #[arg(long, value_name = "SHARE")]
     confidence: Option<Share>,
@@ -254,6 +257,7 @@ fn request(args: &Args) -> Request {
         region: terms.region.clone(),
         start: terms.as_of,
         deadline: terms.deadline,
+        within: terms.within,
         confidence: terms.confidence,
         budget: terms.budget,
         forbid: terms.forbid.clone(),

@@ -15,6 +15,18 @@ pub fn all_good(each: Share, legs: u32) -> Share {
     Share::new(math::pow(each.get(), f64::from(legs)))
 }
 
+/// Expected losses above which the binomial is as good as normal, and its exact terms would underflow.
+const EXACT_MEAN_MAX: f64 = 100.0;
+
+fn spread(drives: u64, loss: f64) -> f64 {
+    (drives as f64 * loss * (1.0 - loss)).sqrt().max(1e-9)
+}
+
+/// Share of a standard normal below `z`.
+fn normal_cdf(z: f64) -> f64 {
+    0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
+}
+
 /// Chance that at most `parity` of `drives` are lost, each with chance `loss`: sum of binomials.
 pub fn survives(drives: u64, parity: u64, loss: Share) -> Share {
     let p = loss.get();
@@ -23,6 +35,9 @@ pub fn survives(drives: u64, parity: u64, loss: Share) -> Share {
     }
     if p >= 1.0 {
         return if parity >= drives { Share::ALL } else { Share::ZERO };
+    }
+    if drives as f64 * p > EXACT_MEAN_MAX {
+        return Share::new(normal_cdf((parity as f64 + 0.5 - drives as f64 * p) / spread(drives, p)));
     }
     let mut term = math::exp(drives as f64 * math::ln(1.0 - p));
     let mut sum = term;
@@ -38,6 +53,9 @@ pub(crate) fn lost_at(drives: u64, loss: f64, u: f64) -> u64 {
     if loss <= 0.0 || drives == 0 {
         return 0;
     }
+    if drives as f64 * loss > EXACT_MEAN_MAX {
+        return (drives as f64 * loss + math::probit(u) * spread(drives, loss)).round().max(0.0) as u64;
+    }
     let mut term = math::exp(drives as f64 * math::ln(1.0 - loss.min(0.999_999)));
     let mut sum = term;
     let mut lost = 0;
@@ -51,6 +69,9 @@ pub(crate) fn lost_at(drives: u64, loss: f64, u: f64) -> u64 {
 
 /// The smallest parity that keeps the chance of losing data below `risk`.
 pub(crate) fn parity_for(data_drives: u64, loss: f64, risk: f64) -> u64 {
+    if data_drives as f64 * loss > EXACT_MEAN_MAX {
+        return (data_drives as f64 * loss + math::probit(1.0 - risk) * spread(data_drives, loss)).ceil() as u64;
+    }
     let enough = |parity: &u64| survives(data_drives + parity, *parity, Share::new(loss)).get() >= 1.0 - risk;
     (0..=data_drives).find(enough).unwrap_or(data_drives)
 }
@@ -77,5 +98,9 @@ mod tests {
         assert_eq!(lost_at(25, 0.01, 0.9), 1);
         assert_eq!(lost_at(25, 0.0, 0.999), 0);
         assert_eq!(parity_for(25, 0.01, 0.001), 3);
+        let many = parity_for(500_000, 0.01, 0.001);
+        assert!((5_100..5_400).contains(&many), "{many}");
+        assert!(survives(500_000, many, Share::new(0.01)).get() > 0.99);
+        assert!((4_990..5_010).contains(&lost_at(500_000, 0.01, 0.5)));
     }
 }

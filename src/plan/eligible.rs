@@ -6,7 +6,7 @@
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::plan::catalogue::{DateFact, Kind, OptionSpec, Path};
+use crate::plan::catalogue::{Catalogue, DateFact, Kind, OptionSpec, Path};
 use crate::plan::inputs::Inputs;
 use crate::units::Bytes;
 
@@ -81,6 +81,23 @@ pub fn orderable(spec: &OptionSpec, customer: Customer, on: Date) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Whether any option of that id, family or prefix can be ordered on a day; the first one's reason otherwise.
+///
+/// # Errors
+/// The reason, with its source; a name that no option has is one, too.
+pub fn available(catalogue: &Catalogue, name: &str, customer: Customer, on: Date) -> Result<(), Reason> {
+    let named = |spec: &&OptionSpec| spec.id == name || spec.family == name || spec.id.starts_with(name);
+    let mut reason = Reason { text: format!("no option is called '{name}'"), source: None, remedy: None };
+    for (index, spec) in catalogue.options.iter().filter(named).enumerate() {
+        match orderable(spec, customer, on) {
+            Ok(()) => return Ok(()),
+            Err(why) if index == 0 => reason = why,
+            Err(_) => {}
+        }
+    }
+    Err(reason)
 }
 
 /// When something ordered on a day and taking so long ends, and whether that is on or before a last day.

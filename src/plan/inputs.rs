@@ -60,6 +60,7 @@ pub struct Request {
     pub region: Option<String>,
     pub start: Option<Date>,
     pub deadline: Option<Date>,
+    pub within: Option<Span>,
     pub confidence: Option<Share>,
     pub budget: Option<Usd>,
     pub forbid: Vec<String>,
@@ -113,6 +114,7 @@ pub struct Inputs {
     pub(crate) as_of: Date,
     pub(crate) start: Date,
     pub(crate) deadline: Option<Date>,
+    pub(crate) deadline_days: Option<f64>,
     pub(crate) confidence: f64,
     pub(crate) budget: Option<Usd>,
     pub(crate) forbid: Vec<String>,
@@ -206,13 +208,7 @@ impl Inputs {
                 catalogue.regions.iter().map(|r| r.id.as_str()).filter(|id| id.get(..2) == region.get(..2)).collect();
             question(format!("the Region '{region}' is not known; known ones near it: {}", near.join(", ")))
         })?;
-        if let Some(deadline) = request.deadline
-            && deadline <= start
-        {
-            return Err(question(format!(
-                "the deadline {deadline} is not after the start {start}; give a later one, or --as-of an earlier day"
-            )));
-        }
+        let (deadline, deadline_days) = deadline(request, start)?;
         let draws = request.draws.unwrap_or(DRAWS);
         if !(16..=DRAWS_MAX).contains(&draws) {
             return Err(question(format!("{draws} draws: give 16 to {DRAWS_MAX}")));
@@ -300,7 +296,8 @@ impl Inputs {
             region,
             as_of: start,
             start,
-            deadline: request.deadline,
+            deadline,
+            deadline_days,
             confidence: request.confidence.map_or(0.9, Share::get),
             budget: request.budget,
             forbid: request.forbid.clone(),
@@ -318,6 +315,24 @@ impl Inputs {
     pub(crate) fn assumed(&self) -> usize {
         self.lines.iter().filter(|line| line.mark == Mark::Assumed).count()
     }
+}
+
+/// The deadline as a date and in days from the start: a date counts to its end, a span from the start's midnight.
+fn deadline(request: &Request, start: Date) -> Result<(Option<Date>, Option<f64>), Error> {
+    if let Some(within) = request.within {
+        if within.secs() == 0 {
+            return Err(question("nothing is moved within no time; give --within 2d or more"));
+        }
+        let whole = jiff::Span::new().try_days(i64::try_from(within.secs() / 86_400).unwrap_or(i64::MAX));
+        return Ok((whole.ok().and_then(|days| start.checked_add(days).ok()), Some(within.days().get())));
+    }
+    let Some(deadline) = request.deadline else { return Ok((None, None)) };
+    if deadline <= start {
+        return Err(question(format!(
+            "the deadline {deadline} is not after the start {start}; give a later one, or --as-of an earlier day"
+        )));
+    }
+    Ok((Some(deadline), Some(crate::plan::report::days_until(start, deadline))))
 }
 
 struct Sizes {

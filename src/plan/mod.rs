@@ -19,6 +19,7 @@ mod online;
 mod options;
 mod outcome;
 mod own;
+pub mod prices;
 mod recommend;
 mod report;
 mod risk;

@@ -34,13 +34,15 @@ pub struct Tcp {
 impl Tcp {
     /// One connection's bytes per second with a window: `window / rtt`.
     pub fn window_rate(&self) -> BytesPerSecond {
-        BytesPerSecond::new(if self.rtt_s > 0.0 { self.window_bytes / self.rtt_s } else { f64::MAX })
+        let rate = if self.rtt_s > 0.0 { self.window_bytes / self.rtt_s } else { f64::MAX };
+        BytesPerSecond::new(rate.min(f64::MAX))
     }
 
     /// One connection's bytes per second under loss (Mathis et al. 1997): `C * mss / (rtt * sqrt(loss))`.
     pub fn loss_rate(&self) -> BytesPerSecond {
         let divisor = self.rtt_s * self.loss.sqrt();
-        BytesPerSecond::new(if divisor > 0.0 { self.mathis * self.mss_bytes / divisor } else { f64::MAX })
+        let rate = if divisor > 0.0 { self.mathis * self.mss_bytes / divisor } else { f64::MAX };
+        BytesPerSecond::new(rate.min(f64::MAX))
     }
 
     /// All connections together.

@@ -283,7 +283,7 @@ fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionR
     let (outcome, trace) = candidate.estimate(world);
     let inputs = &world.inputs;
     let (time, cost) = (samples.time(), samples.money());
-    let deadline_days = inputs.deadline.map(|date| days_until(inputs.start, date));
+    let deadline_days = inputs.deadline_days;
     let deadline = deadline_days.map(|days| samples.by(days));
     let mut fails = Vec::new();
     if let (Some(odds), Some(date)) = (deadline, inputs.deadline)

@@ -164,8 +164,12 @@ impl std::fmt::Display for Odds {
         if self.hits == 0 {
             return write!(f, "none of {draws} draws (< {:.1} %)", (self.high * 1000.0).ceil() / 10.0);
         }
-        let percent = self.share * 100.0;
-        if !(1.0..=99.0).contains(&percent) { write!(f, "{percent:.1} %") } else { write!(f, "{percent:.0} %") }
+        match self.share * 100.0 {
+            percent if percent >= 99.95 => f.write_str("> 99.9 %"),
+            percent if percent < 0.05 => f.write_str("< 0.1 %"),
+            percent if !(1.0..=99.0).contains(&percent) => write!(f, "{percent:.1} %"),
+            percent => write!(f, "{percent:.0} %"),
+        }
     }
 }
 

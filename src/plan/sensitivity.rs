@@ -87,7 +87,7 @@ const ODDS_DRAWS: usize = 256;
 /// Swings of all random variables and of assumed inputs, widest first.
 pub(crate) fn tornado(world: &World<'_>, candidate: &Candidate, samples: &Samples, sampler: &Sampler) -> Vec<Swing> {
     let base = candidate.run(world, Draw::MEDIAN, None);
-    let deadline = world.inputs.deadline.map(|date| super::report::days_until(world.inputs.start, date));
+    let deadline = world.inputs.deadline_days;
     let odds_at = |var: Var, u: f64| {
         let days = deadline?;
         let n = ODDS_DRAWS.min(sampler.len());
