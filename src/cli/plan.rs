@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use crate::cli::{Exit, Failure};
 use crate::plan::catalogue::{self, Catalogue};
 use crate::plan::dataset::DatasetFile;
-use crate::plan::{self, Inputs, Prefer, Report, Request, text};
+use crate::plan::{self, Inputs, Prefer, Report, Request, chart, html, text};
 use crate::sys::{Access, World};
 use crate::units::{BitsPerSecond, Bytes, BytesPerSecond, Count, Share, Span, Usd};
 
@@ -184,6 +184,12 @@ struct Output {
     /// Print one JSON document
     #[arg(long, conflicts_with_all = ["csv", "explain"])]
     json: bool,
+    /// Write the whole report with its charts as one HTML file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print one chart as SVG: tradeoff, gantt, landed, odds, cost, tornado, size or delta
+    #[arg(long, value_name = "CHART", value_parser = chart::CHARTS, conflicts_with_all = ["json", "csv", "explain"])]
+    svg: Option<String>,
     /// Print comma-separated values
     #[arg(long, conflicts_with = "explain")]
     csv: bool,
@@ -202,8 +208,13 @@ enum PreferArg {
 /// When the question lacks something, contradicts itself, or a file cannot be read.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let world = World::real();
-    let report = report(args, &world)?;
+    let catalogue = catalogue(&world, args.terms.catalog.as_deref())?;
+    let report = report(args, &world, &catalogue)?;
+    if let Some(path) = &args.output.html {
+        write_text(&world, path, &html::render(&report, &catalogue))?;
+    }
     let text = match &args.output {
+        Output { svg: Some(id), .. } => chart::draw(&report, id).map(|chart| chart.svg + "\n").unwrap_or_default(),
         Output { json: true, .. } => format!("{}\n", serde_json::to_string_pretty(&report)?),
         Output { csv: true, .. } => text::csv(&report),
         Output { explain: Some(option), .. } => {
@@ -215,15 +226,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn report(args: &Args, world: &World) -> anyhow::Result<Report> {
+fn report(args: &Args, world: &World, catalogue: &Catalogue) -> anyhow::Result<Report> {
     let file = match &args.dataset {
         Some(path) => dataset(world, path)?,
         None => DatasetFile::default(),
     };
-    let catalogue = catalogue(world, args.terms.catalog.as_deref())?;
     let today = world.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let inputs = Inputs::resolve(&request(args), &file, &catalogue, today).map_err(usage)?;
-    Ok(plan::plan(&catalogue, inputs).map_err(usage)?)
+    let inputs = Inputs::resolve(&request(args), &file, catalogue, today).map_err(usage)?;
+    Ok(plan::plan(catalogue, inputs).map_err(usage)?)
 }
 
 fn request(args: &Args) -> Request {
@@ -297,6 +307,26 @@ fn read_text(world: &World, path: &Path) -> Result<String, Failure> {
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
     String::from_utf8(bytes)
         .map_err(|_| Failure::new(Exit::Usage, format!("{} is not UTF-8 text", path.display()), "write it as TOML"))
+}
+
+/// Writes a report in place of an older one: beside it first, then by renaming, so that no reader sees half of it.
+fn write_text(world: &World, path: &Path, text: &str) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::of(Exit::Failed, format!("{} cannot be written", path.display()), None, error);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let write = || {
+        match world.fs.remove_file(&partial) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = world.fs.create_new(&partial, Access::Buffered)?;
+        file.write_all_at(text.as_bytes(), 0)?;
+        file.sync_data()?;
+        world.fs.rename_replace(&partial, path)
+    };
+    write().map_err(failed)
 }
 
 fn dataset(world: &World, path: &Path) -> Result<DatasetFile, Failure> {

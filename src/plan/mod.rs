@@ -5,12 +5,14 @@
 //! threads. Does not print. Called by `cli`; calls `units` only.
 
 pub mod catalogue;
+pub mod chart;
 pub mod dataset;
 pub mod delta;
 mod dist;
 pub mod drives;
 pub mod eligible;
 pub mod files;
+pub mod html;
 mod hybrid;
 pub mod inputs;
 mod math;
