@@ -61,7 +61,7 @@ const BANNED: [Banned; 7] = [
         why: "libraries have typed errors; anyhow is for the command line",
     },
     Banned {
-        texts: &["todo!", "dbg!", "FIXME", "XXX", "HACK", "use crate::*", "prelude::*", "process::exit"],
+        texts: &["todo!", "dbg!", "FIXME", "XXX", "HACK", "use crate::*", "crate::prelude", "process::exit"],
         allowed: &[],
         why: "unfinished or unclear work is not committed",
     },
@@ -74,6 +74,10 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 
 /// File names that say nothing about what is inside.
 const VAGUE_NAMES: [&str; 6] = ["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs", "types.rs"];
+
+/// Functions that may be longer: path, name, longest, reason. Each is a debt with a ceiling.
+const LONGER_FUNCTIONS: &[(&str, &str, usize, &str)] =
+    &[("plan/inputs.rs", "resolve", 120, "one flat list, a few lines for each input; to be cut by groups of inputs")];
 
 struct Source {
     /// Path below `src/`, with `/`.
@@ -132,7 +136,10 @@ fn files_and_functions_fit_on_a_few_screens() {
             findings.push(format!("src/{}: {lines} lines, at most {FILE_LINES_MAX}", source.path));
         }
         for (line, name, length) in functions(&source.text) {
-            if length > FUNCTION_LINES_MAX {
+            let excused = |(path, function, longest, _): &(&str, &str, usize, &str)| {
+                source.path == *path && name == *function && length <= *longest
+            };
+            if length > FUNCTION_LINES_MAX && !LONGER_FUNCTIONS.iter().any(excused) {
                 findings.push(format!("src/{}:{line}: {name} has {length} lines", source.path));
             }
         }
