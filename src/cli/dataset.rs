@@ -20,9 +20,9 @@ fn word(hazard: Hazard) -> String {
 /// The dataset file of a scan. What was not measured is absent, never zero.
 pub(super) fn of_scan(name: &str, summary: &Summary, samples: &Samples, walk_seconds: f64) -> DatasetFile {
     let names = summary.files + summary.dirs + summary.symlinks + summary.specials;
-    let problems = summary.problem_count();
-    let mut file = DatasetFile::default();
-    file.dataset = Dataset {
+    let closed = summary.hazards.get(&Hazard::Unreadable).map_or(0, |finding| finding.count);
+    let problems = summary.problem_count() + closed;
+    let dataset = Dataset {
         name: Some(name.to_owned()),
         bytes: measured(Bytes::new(summary.bytes)),
         files: measured(Count::new(summary.files)),
@@ -44,6 +44,7 @@ pub(super) fn of_scan(name: &str, summary: &Summary, samples: &Samples, walk_sec
             })
             .collect(),
     };
+    let mut file = DatasetFile { dataset, ..DatasetFile::default() };
     if samples.rate_seconds > 0.0 && samples.rate_bytes > 0 {
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
         let rate = samples.rate_bytes as f64 / samples.rate_seconds;
