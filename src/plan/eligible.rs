@@ -163,6 +163,9 @@ fn forbidden(spec: &OptionSpec, inputs: &Inputs) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Most devices of one plan. Larger orders are not made one by one, and no published case comes near.
+const ORDER_MAX: f64 = 400.0;
+
 fn within_limits(spec: &OptionSpec, inputs: &Inputs) -> Result<(), Reason> {
     let source = |name: &str| spec.figures.get(name).map(|figure| figure.source.clone());
     let limit = |name: &str, text: String| Reason { text, source: source(name), remedy: None };
@@ -190,14 +193,11 @@ fn within_limits(spec: &OptionSpec, inputs: &Inputs) -> Result<(), Reason> {
     }
     let capacity = spec.number("capacity").filter(|_| spec.kind == Kind::ShippedDevice);
     if let Some(capacity) = capacity
-        && inputs.bytes as f64 / (capacity * 1e12) > crate::plan::waves::DEVICES_MAX as f64
+        && inputs.bytes as f64 / (capacity * 1e12) > ORDER_MAX
     {
         return Err(limit(
             "capacity",
-            format!(
-                "more than {} devices: an order of that size is a project of its own",
-                crate::plan::waves::DEVICES_MAX
-            ),
+            format!("it would take more than {ORDER_MAX} devices: an order of that size is a project of its own"),
         ));
     }
     Ok(())

@@ -60,8 +60,8 @@ fn answer(report: &Report) -> Markup {
                 p.verdict { @if good { "Recommended" } @else { "Nothing meets your terms; nearest" } }
                 h2 { (best.name) }
                 dl.numbers {
-                    div { dt { "Everything in S3 by" } dd { (best.p90_date.map_or_else(|| "never".to_owned(), |d| d.to_string())) } dd.small { "with 90 % confidence; " (best.time.p50) " typical, " (best.time.p90) " at worst of ten" } }
-                    div { dt { "Expected cost" } dd { (best.expected_cost.short()) } dd.small { "P90 " (best.cost.p90.short()) @if let Some(budget) = h.budget { ", budget " (budget.short()) } } }
+                    div { dt { "Everything in S3 by" } dd { (best.p90_date.map_or_else(|| "never".to_owned(), |d| d.to_string())) } dd.small { "with 90 % confidence; " "typically " (best.time.p50) ", nine times in ten within " (best.time.p90) } }
+                    div { dt { "Expected cost" } dd { (best.expected_cost.short()) } dd.small { "P90 " (best.cost.p90.short()) @if let Some(budget) = h.budget { ", budget " (budget.short()) } @if !best.not_in_cost.is_empty() { "; without " (best.not_in_cost.join(", ")) } } }
                     @if let (Some(odds), Some(deadline)) = (best.deadline, h.deadline) {
                         div { dt { "Chance of " (deadline) } dd { (short_odds(&odds)) } dd.small { "asked for " (format!("{:.0} %", h.confidence * 100.0)) } }
                     }
@@ -82,7 +82,7 @@ fn comparison(report: &Report) -> Markup {
     html! {
         section {
             h2 { "The options" }
-            div.scroll { table {
+            div.scroll.compare { table {
                 thead { tr { th { "Option" } th { "Meets your terms" } th { "Typical (P50)" } th { "P90" } th { "Date of P90" } @if deadline { th { "Deadline met" } } th { "Cost P50" } th { "Cost P90" } th { "Risk" } th { "Floor" } } }
                 tbody { @for o in &shown {
                     tr.pick[report.recommendation.pick.as_ref() == Some(&o.id)] {
@@ -246,6 +246,6 @@ h1{font-size:30px;line-height:1.2;margin:.1em 0 .6em}h2{font-size:20px;margin:1.
 .numbers{display:flex;flex-wrap:wrap;gap:14px 34px;margin:0 0 12px}.numbers div{min-width:150px;flex:1}.numbers dt{color:var(--soft);font-size:14px}\
 .numbers dd{margin:0;font-size:24px;font-weight:600}.numbers dd.small{font-size:13px;font-weight:400}.numbers dd.words{font-size:20px;line-height:36px}\
 .first-warning{margin-bottom:0}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}\
-th,td{text-align:left;padding:6px 9px;border-bottom:1px solid var(--rule);vertical-align:top}tr.pick{background:var(--card)}tr.pick th{font-weight:700}\
+.compare td{white-space:nowrap}th,td{text-align:left;padding:6px 9px;border-bottom:1px solid var(--rule);vertical-align:top}tr.pick{background:var(--card)}tr.pick th{font-weight:700}\
 tbody th{font-weight:400}.right{text-align:right;white-space:nowrap}figure{margin:0}.chart{width:100%;height:auto}summary{cursor:pointer;padding:4px 0}\
 .chart .cell{fill:var(--ground);font-weight:600}a{color:inherit}";

@@ -153,14 +153,13 @@ pub(crate) fn candidates(world: &World<'_>, options: &[Candidate]) -> Vec<Candid
         let skip = splits.len().saturating_sub(KEPT);
         for split in splits.into_iter().skip(skip) {
             let online_tb = split.online / 1e12;
-            let what = if matches!(physical, Physical::Own(_)) {
-                "carried".to_owned()
-            } else {
-                format!("{} device(s)", split.loads.len())
+            let what = match (&physical, split.loads.len()) {
+                (Physical::Own(_), _) => option.name.clone(),
+                (_, count) => format!("{count} x {}", option.name),
             };
             found.push(Candidate {
                 id: format!("hybrid-{}-{}-{:.0}tb-online", line.id, option.id, online_tb),
-                name: format!("{:.3} TB online, the rest by {} ({what})", online_tb, option.name),
+                name: format!("{} online + {what}", crate::plan::world::size(online_tb.round() * 1e12)),
                 family: format!("hybrid-{}", option.family),
                 spec: option.spec.clone(),
                 method: Method::Hybrid(Box::new(hybrid(&split.loads))),

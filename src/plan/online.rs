@@ -9,7 +9,7 @@ use crate::plan::files::{Binding, copy_seconds};
 use crate::plan::network::{FRAME_1500, Line, WeekProfile};
 use crate::plan::outcome::{MaybeTrace, Outcome, Stage, charge, explain, lane};
 use crate::plan::sample::{Draw, Var};
-use crate::plan::world::{World, per_month, rate, size};
+use crate::plan::world::{CatchUpWay, World, per_month, rate, size};
 use crate::units::{BitsPerSecond, Bytes, Days, Share, Usd};
 
 /// An online option, ready to run.
@@ -139,7 +139,7 @@ impl Online {
         }
         self.draw_lane(&mut trace, &times, begin, out.landed, world.bytes() * share);
         self.explain_rate(world, draw, share, &times, &mut trace);
-        world.finish(&mut out, &mut trace, draw, begin);
+        world.finish(&mut out, &mut trace, draw, CatchUpWay { snapshot: begin, line: Some(&self.line) });
         self.bill(world, &mut out, &mut trace, share, times.lead);
         out
     }

@@ -10,7 +10,7 @@ use crate::plan::files::{Binding, copy_seconds};
 use crate::plan::network::FRAME_1500;
 use crate::plan::outcome::{MaybeTrace, Outcome, Stage, charge, explain, lane};
 use crate::plan::sample::{Draw, Var};
-use crate::plan::world::{World, rate, size};
+use crate::plan::world::{CatchUpWay, World, rate, size};
 use crate::units::{Days, Share, Usd};
 
 /// Highest chance of losing data that the parity leaves.
@@ -140,7 +140,7 @@ impl OwnDrives {
             trace.devices = usize::try_from(all).unwrap_or(usize::MAX);
         }
         self.explain_all(world, &mut trace, set, bytes, &[source, bays, rate_far, fill, read_back, ingest]);
-        world.finish(&mut out, &mut trace, draw, begin);
+        world.finish(&mut out, &mut trace, draw, CatchUpWay { snapshot: begin, line: None });
         self.bill(world, &mut out, &mut trace, share, &Bill { to_buy, all, trips, port_hours });
         out
     }
@@ -331,7 +331,7 @@ impl Truck {
             trace.curve = vec![(lead + fill + transit, 0.0), (out.landed, world.bytes())];
             trace.devices = trucks as usize;
         }
-        world.finish(&mut out, &mut trace, draw, lead);
+        world.finish(&mut out, &mut trace, draw, CatchUpWay { snapshot: lead, line: None });
         world.charge_requests(&mut out, &mut trace, 1.0);
         let months = ((out.landed - lead) / 30.0).max(0.0);
         let price = self.spec.usd("per_gb_month");

@@ -128,7 +128,7 @@ pub(crate) fn recommend(
         };
     }
     let deadline = match (best.deadline, world.inputs.deadline) {
-        (Some(odds), Some(date)) => format!(", and {date} is met in {odds}"),
+        (Some(odds), Some(date)) => format!("; odds of meeting {date}: {odds}"),
         _ => String::new(),
     };
     let held = best.binding.words();
@@ -199,7 +199,8 @@ fn smallest_change(world: &World<'_>, best: &OptionReport, excluded: &[Excluded]
         ));
     }
     ways.extend(excluded.iter().find_map(|e| {
-        let remedy = e.reason.remedy.as_ref().filter(|remedy| remedy.starts_with("--") || remedy.starts_with("if"))?;
+        let remedy =
+            e.reason.remedy.as_ref().filter(|remedy| remedy.contains("--enterprise") || remedy.starts_with("if"))?;
         Some(format!("{} becomes possible with: {remedy}", e.name))
     }));
     (!ways.is_empty()).then(|| ways.join("; or "))

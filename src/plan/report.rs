@@ -156,6 +156,8 @@ pub struct OptionReport {
     pub devices: usize,
     /// Why it fails the question's constraints; empty when it meets them.
     pub fails: Vec<String>,
+    /// What is not published, so not in the cost.
+    pub not_in_cost: Vec<String>,
     /// What to know about it.
     pub flags: Vec<String>,
     /// Days at each percent from 1 to 99, for the curve of odds.
@@ -191,6 +193,9 @@ pub struct AssumptionLine {
     /// How far to trust it.
     pub confidence: Confidence,
 }
+
+/// What nobody waits for without saying so: where no deadline is given, a plan that takes longer stands behind the others.
+const PATIENCE_DAYS: f64 = 366.0;
 
 const NOT_INCLUDED: [&str; 9] = [
     "approvals and contracts",
@@ -299,6 +304,9 @@ fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionR
     if !outcome.finish.is_finite() || !time.p50.is_finite() {
         fails.push(trace.verdict.clone().unwrap_or_else(|| "it never ends with these inputs".to_owned()));
     }
+    if inputs.deadline_days.is_none() && inputs.prefer == Prefer::Cost && time.p90.get() > PATIENCE_DAYS {
+        fails.push("takes more than a year; give a later --deadline if that is all right".to_owned());
+    }
     let mut flags = trace.notes.clone();
     end_of_support(world, candidate, samples, &mut fails, &mut flags);
     stale_prices(candidate, inputs.as_of, &mut flags);
@@ -336,6 +344,7 @@ fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionR
         verdict: trace.verdict,
         devices: trace.devices,
         fails,
+        not_in_cost: candidate.spec.unknown.clone(),
         flags,
         cdf: (1..100)
             .map(|percent| Days::new(crate::plan::math::quantile(&sorted, f64::from(percent) / 100.0)))
@@ -404,10 +413,12 @@ fn minimum(world: &World<'_>, candidate: &Candidate) -> Days {
 
 fn warnings(world: &World<'_>, reports: &[OptionReport], chosen: usize, tornado: &[Swing]) -> Vec<String> {
     let mut all = world.inputs.warnings.clone();
-    if let Some(swing) = tornado.iter().find(|swing| swing.assumed && swing.relative() > 0.1) {
+    if let Some(swing) =
+        tornado.iter().find(|swing| swing.assumed && swing.relative() > 0.1 && swing.relative().is_finite())
+    {
         all.push(format!(
             "{} is assumed and moves the finish by {:.0} %: measure it first ({})",
-            swing.name,
+            swing.name.trim_end_matches(" (assumed)"),
             swing.relative() * 100.0,
             sensitivity::how_to_measure(&swing.id)
         ));
@@ -418,7 +429,7 @@ fn warnings(world: &World<'_>, reports: &[OptionReport], chosen: usize, tornado:
         all.push(format!("tear it down at the end: each month left on costs {}", best.left_on_per_month.short()));
     }
     if world.inputs.prefer == Prefer::Cost && world.inputs.deadline.is_none() {
-        all.push("no deadline was given, so the cheapest option wins however long it takes; give --deadline or --prefer time".to_owned());
+        all.push("no deadline was given, so the cheapest option that takes less than a year wins; give --deadline or --prefer time".to_owned());
     }
     all
 }

@@ -149,12 +149,13 @@ fn assumed_inputs(world: &World<'_>, candidate: &Candidate, base: f64) -> Vec<Sw
             candidate.rebuilt(&other).map(|c| c.run(&other, Draw::MEDIAN, None))
         };
         let (Some(half), Some(twice)) = (ends(0.5), ends(2.0)) else { continue };
-        if (half.finish - twice.finish).abs() < 1e-6 {
+        let never = half.finish.is_infinite() && twice.finish.is_infinite();
+        if never || (half.finish - twice.finish).abs() < 1e-6 {
             continue;
         }
         swings.push(Swing {
             id: id.to_owned(),
-            name: format!("{name} (half to twice the assumed)"),
+            name: format!("{name} (assumed)"),
             base: Days::new(base),
             low: Days::new(half.finish),
             high: Days::new(twice.finish),

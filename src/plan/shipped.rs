@@ -8,7 +8,7 @@ use crate::plan::files::{Binding, copy_seconds};
 use crate::plan::outcome::{MaybeTrace, Outcome, Stage, charge, explain, lane};
 use crate::plan::sample::{Draw, Var};
 use crate::plan::waves::{self, Inbound, Journey, Limits, Outbound, Trip};
-use crate::plan::world::{World, rate, size};
+use crate::plan::world::{CatchUpWay, World, rate, size};
 use crate::units::{Days, Usd};
 
 /// A shipped-device option, ready to run.
@@ -172,7 +172,7 @@ impl Shipped {
         // The snapshot is what the first device's fill began with.
         let snapshot = trips.iter().map(|trip| trip.fill_start).fold(f64::INFINITY, f64::min);
         let snapshot = snapshot.min(out.landed);
-        world.finish(&mut out, &mut trace, draw, snapshot);
+        world.finish(&mut out, &mut trace, draw, CatchUpWay { snapshot, line: None });
         self.bill(world, &mut out, &mut trace, &trips, loads.iter().sum::<f64>() / world.bytes().max(1.0));
         out
     }

@@ -88,6 +88,9 @@ fn table(text: &mut String, report: &Report, all: bool) {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
+    if report.options.iter().any(|o| shown(o, report) && !o.not_in_cost.is_empty()) {
+        let _ = writeln!(text, "(+ and what is not published, such as a partner's fee: see --explain)");
+    }
     let hidden = report.options.len() - rows.len();
     if hidden > 0 {
         let _ = writeln!(text, "({hidden} more of the same families: --all)");
@@ -115,7 +118,7 @@ fn row(o: &OptionReport, report: &Report) -> [String; 8] {
         o.time.p90.to_string(),
         o.p90_date.map_or_else(|| "-".to_owned(), |d| d.to_string()),
         o.deadline.map_or_else(|| "-".to_owned(), |odds| short_odds(&odds)),
-        format!("{} / {}", o.cost.p50.short(), o.cost.p90.short()),
+        format!("{} / {}{}", o.cost.p50.short(), o.cost.p90.short(), if o.not_in_cost.is_empty() { "" } else { " +" }),
         o.binding.words().to_owned(),
     ]
 }

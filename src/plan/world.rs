@@ -42,6 +42,15 @@ pub(crate) struct Assumptions {
     pub(crate) cutoff_hour: u32,
 }
 
+/// How an option catches up with changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CatchUpWay<'a> {
+    /// When the copy of the data that is being moved was begun, in days from the start.
+    pub(crate) snapshot: f64,
+    /// The option's own line; without one the user's line does it.
+    pub(crate) line: Option<&'a Line>,
+}
+
 /// Everything an option model reads.
 #[derive(Debug)]
 pub(crate) struct World<'a> {
@@ -122,9 +131,9 @@ impl<'a> World<'a> {
         profile.days_for(share, &per_second, self.start_hour + from * 24.0)
     }
 
-    /// Payload bytes per day of the user's line, averaged over the week: what catching up can drain.
-    pub(crate) fn drain_per_day(&self, draw: Draw<'_>) -> Option<f64> {
-        let line = self.inputs.line.as_ref().or(self.inputs.existing_dx.as_ref())?;
+    /// Payload bytes per day of the option's own line, else of the user's, averaged over the week: what catching up drains.
+    fn drain_per_day(&self, draw: Draw<'_>, own: Option<&Line>) -> Option<f64> {
+        let line = own.or(self.inputs.line.as_ref()).or(self.inputs.existing_dx.as_ref())?;
         let factor = self.link_factor(draw, line);
         let costs = self.file_costs(draw, self.stream_rate(line));
         let rate = |level: &f64| {
@@ -161,13 +170,19 @@ impl<'a> World<'a> {
     }
 
     /// From the bulk's landing to the end: catch-up rounds over the user's line, then the cutover.
-    pub(crate) fn finish(&self, outcome: &mut Outcome, trace: &mut MaybeTrace<'_>, draw: Draw<'_>, snapshot: f64) {
+    pub(crate) fn finish(
+        &self,
+        outcome: &mut Outcome,
+        trace: &mut MaybeTrace<'_>,
+        draw: Draw<'_>,
+        way: CatchUpWay<'_>,
+    ) {
         outcome.finish = outcome.landed;
         if self.inputs.change.is_none() || !outcome.landed.is_finite() {
             return;
         }
-        let seed_days = outcome.landed - snapshot;
-        let Some(drain) = self.drain_per_day(draw) else {
+        let seed_days = outcome.landed - way.snapshot;
+        let Some(drain) = self.drain_per_day(draw, way.line) else {
             outcome.finish = f64::INFINITY;
             if let Some(trace) = trace.as_deref_mut() {
                 trace.verdict = Some("no line to catch up over: freeze the source, or give --link".to_owned());

@@ -19,6 +19,7 @@ mod plan_kinds;
 mod plan_laws;
 mod plan_oracle;
 mod plan_questions;
+mod plan_report;
 mod s3_lab;
 mod s3d_faithful;
 mod scan_cli;

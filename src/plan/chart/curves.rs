@@ -17,7 +17,7 @@ fn decimal(bytes: f64) -> String {
     Bytes::new(bytes.max(0.0) as u64).decimal()
 }
 
-/// Names of the series below the drawing would be far from their lines, so each stands in a list inside, with its dash.
+/// Names beside the lines would hide other lines, so they stand in a list below it, each with its dash.
 fn legend(svg: &mut Svg, names: &[String], at: (f64, f64)) {
     for (index, name) in names.iter().enumerate() {
         let y = at.1 + 18.0 * index as f64;
@@ -39,7 +39,7 @@ pub(super) fn landed(report: &Report) -> Chart {
     let last = options.iter().filter_map(|o| o.curve.last()).map(|p| p.0).filter(|d| d.is_finite()).fold(1.0, f64::max);
     let x = Scale::linear(last.max(deadline(report).unwrap_or(0.0)) * 1.05, LEFT, WIDTH - RIGHT);
     let y = Scale::linear(bytes * 1.05, FLOOR, TOP + 4.0);
-    let mut svg = Svg::new("landed", HEIGHT);
+    let mut svg = Svg::new("landed", HEIGHT + 18.0 * options.len() as f64 + 10.0);
     axes(&mut svg, (&x, "days from the start", &|d| format!("{d:.0}")), (&y, "bytes landed", &decimal), HEIGHT);
     deadline_line(&mut svg, report, &x);
     for (index, o) in options.iter().enumerate() {
@@ -48,7 +48,7 @@ pub(super) fn landed(report: &Report) -> Chart {
         svg.path(index, &points);
     }
     let names: Vec<String> = options.iter().map(|o| o.name.clone()).collect();
-    legend(&mut svg, &names, (WIDTH - 400.0, FLOOR - 18.0 * names.len() as f64 - 14.0));
+    legend(&mut svg, &names, (LEFT, HEIGHT + 16.0));
     let mut table = vec![std::iter::once("day".to_owned()).chain(names).collect::<Vec<_>>()];
     for step in 1..=10 {
         let day = last * f64::from(step) / 10.0;
@@ -72,7 +72,7 @@ pub(super) fn odds(report: &Report) -> Chart {
         options.iter().filter_map(|o| o.cdf.get(97)).map(|d| d.get()).filter(|d| d.is_finite()).fold(1.0, f64::max);
     let x = Scale::linear(last.max(deadline(report).unwrap_or(0.0)) * 1.05, LEFT, WIDTH - RIGHT);
     let y = Scale::linear(100.0, FLOOR, TOP + 4.0);
-    let mut svg = Svg::new("odds", HEIGHT);
+    let mut svg = Svg::new("odds", HEIGHT + 18.0 * options.len() as f64 + 10.0);
     axes(
         &mut svg,
         (&x, "days from the start", &|d| format!("{d:.0}")),
@@ -86,7 +86,7 @@ pub(super) fn odds(report: &Report) -> Chart {
         svg.path(index, &points);
     }
     let names: Vec<String> = options.iter().map(|o| o.name.clone()).collect();
-    legend(&mut svg, &names, (WIDTH - 400.0, FLOOR - 18.0 * names.len() as f64 - 14.0));
+    legend(&mut svg, &names, (LEFT, HEIGHT + 16.0));
     let mut table =
         vec![vec!["option", "10 %", "50 %", "80 %", "90 %", "95 %"].into_iter().map(str::to_owned).collect::<Vec<_>>()];
     for o in &options {
@@ -177,7 +177,12 @@ pub(super) fn delta(report: &Report) -> Chart {
             let most = shown.iter().map(|r| r.backlog_bytes).fold(1.0, f64::max);
             let x = Scale::linear(shown.len() as f64 + 0.5, LEFT, WIDTH - RIGHT);
             let y = Scale::linear(most * 1.1, FLOOR, TOP + 4.0);
-            axes(&mut svg, (&x, "round", &|n| format!("{n:.0}")), (&y, "bytes waiting", &decimal), HEIGHT);
+            axes(
+                &mut svg,
+                (&x, "round", &|n| if n > 0.0 && n.fract() == 0.0 { format!("{n:.0}") } else { String::new() }),
+                (&y, "bytes waiting", &decimal),
+                HEIGHT,
+            );
             for (index, round) in shown.iter().enumerate() {
                 let (left, top) = (x.at(index as f64 + 0.7), y.at(round.backlog_bytes));
                 svg.rect("bar s0", (left, top), (x.at(index as f64 + 1.3) - left, FLOOR - top));

@@ -16,7 +16,7 @@ pub(super) fn tradeoff(report: &Report) -> Chart {
     let (low, high) = costs.fold((f64::INFINITY, 1.0), |(low, high), cost| (low.min(cost), f64::max(high, cost)));
     let x = Scale::linear(longest.max(deadline.unwrap_or(0.0)) * 1.08, LEFT, WIDTH - RIGHT);
     let y = Scale::log(low.min(high) * 0.6, high * 1.8, FLOOR, TOP + 6.0);
-    let mut svg = Svg::new("tradeoff", HEIGHT);
+    let mut svg = Svg::new("tradeoff", HEIGHT + 18.0 * options.len() as f64 + 10.0);
     axes(
         &mut svg,
         (&x, "days from the start (mark: P50, whiskers: P10 to P90)", &|d| format!("{d:.0}")),
@@ -31,24 +31,29 @@ pub(super) fn tradeoff(report: &Report) -> Chart {
         svg.line("limit", (LEFT, y.at(budget.to_f64())), (WIDTH - RIGHT, y.at(budget.to_f64())));
         svg.text("limit-text bold", (WIDTH - RIGHT - 4.0, y.at(budget.to_f64()) - 5.0), "end", "budget");
     }
-    let mut taken: Vec<(f64, f64)> = Vec::new();
     for (index, o) in options.iter().enumerate() {
         let at = (x.at(o.time.p50.get()), y.at(o.cost.p50.to_f64().max(low * 0.6)));
         let class = format!("whisker s{}", index % 7);
         svg.line(&class, (x.at(o.time.p10.get()), at.1), (x.at(o.time.p90.get()), at.1));
         svg.line(&class, (at.0, y.at(o.cost.p10.to_f64())), (at.0, y.at(o.cost.p90.to_f64())));
         svg.mark(index, at, !o.fails.is_empty());
+        svg.text("bold", (at.0 + 12.0, at.1 - 9.0), "start", &(index + 1).to_string());
         let pick = report.recommendation.pick.as_ref() == Some(&o.id);
-        // Labels step down until they hide no other.
-        let left = at.0 > WIDTH * 0.6;
-        let mut label = (if left { at.0 - 13.0 } else { at.0 + 13.0 }, at.1 - 8.0);
-        while taken.iter().any(|t| (t.1 - label.1).abs() < 15.0 && (t.0 - label.0).abs() < 330.0) {
-            label.1 += 15.0;
-        }
-        taken.push(label);
-        let name =
-            format!("{} {}{}", index + 1, crate::plan::text::short_name(&o.name), if pick { " (pick)" } else { "" });
-        svg.text(if pick { "bold" } else { "" }, label, if left { "end" } else { "start" }, &name);
+        let key = (LEFT + 8.0, HEIGHT + 18.0 * index as f64 + 12.0);
+        svg.mark(index, (key.0, key.1 - 5.0), !o.fails.is_empty());
+        let fate = if pick {
+            " (recommended)"
+        } else if o.fails.is_empty() {
+            ""
+        } else {
+            " (misses your terms)"
+        };
+        svg.text(
+            if pick { "bold" } else { "" },
+            (key.0 + 16.0, key.1),
+            "start",
+            &format!("{} {}{fate}", index + 1, o.name),
+        );
     }
     let table = std::iter::once(
         ["option", "P10", "P50", "P90", "cost P10", "cost P50", "cost P90", "meets the terms"]
