@@ -13,62 +13,8 @@ use crate::plan::dataset::{ChangeSource, DatasetFile, Mark, Marked};
 use crate::plan::delta::Change;
 use crate::plan::files::Bucket;
 use crate::plan::network::{FRAME_1500, Line, Tcp, WeekProfile};
+use crate::plan::request::{Prefer, Request};
 use crate::units::{BitsPerSecond, Bytes, BytesPerSecond, Count, Share, Span, Usd};
-
-/// What the recommendation puts first among options that meet the constraints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Prefer {
-    /// The least expected cost.
-    #[default]
-    Cost,
-    /// The earliest 90th percentile.
-    Time,
-    /// The best odds of meeting the deadline.
-    Risk,
-}
-
-/// A question, as asked: absent fields fall back to the dataset file, then to assumptions.
-#[derive(Debug, Clone, Default)]
-#[expect(missing_docs, reason = "the fields are those of Inputs, and the command line documents each")]
-pub struct Request {
-    pub size: Option<Bytes>,
-    pub files: Option<Count>,
-    pub largest_file: Option<Bytes>,
-    pub link: Option<BitsPerSecond>,
-    pub share: Option<Share>,
-    pub busy: Option<Share>,
-    pub hours: Vec<String>,
-    pub rtt_ms: Option<f64>,
-    pub loss: Option<Share>,
-    pub streams: Option<Count>,
-    pub existing_dx: Option<BitsPerSecond>,
-    pub dx_busy: Option<Share>,
-    pub source_read: Option<BytesPerSecond>,
-    pub workers: Option<Count>,
-    pub stations: Option<Count>,
-    pub devices: Option<Count>,
-    pub drive_rate: Option<BytesPerSecond>,
-    pub bays: Option<Count>,
-    pub drives_owned: Option<Count>,
-    pub far_line: Option<BitsPerSecond>,
-    pub change_per_day: Option<Bytes>,
-    pub growth_per_day: Option<Bytes>,
-    pub window: Option<Span>,
-    pub existing_customer: bool,
-    pub enterprise_support: bool,
-    pub region: Option<String>,
-    pub start: Option<Date>,
-    pub deadline: Option<Date>,
-    pub within: Option<Span>,
-    pub confidence: Option<Share>,
-    pub budget: Option<Usd>,
-    pub forbid: Vec<String>,
-    pub prefer: Prefer,
-    pub seed: Option<u64>,
-    pub draws: Option<u32>,
-    pub holidays: Vec<Date>,
-}
 
 /// One input and where it comes from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -203,64 +149,13 @@ impl Inputs {
         let line = link(&mut r, request, file)?;
         let existing_dx = existing_dx(&mut r, request, file)?;
         let region = request.region.clone().unwrap_or_else(|| catalogue.meta.region.clone());
-        let known = catalogue.regions.iter().find(|known| known.id == region).ok_or_else(|| {
-            let near: Vec<&str> =
-                catalogue.regions.iter().map(|r| r.id.as_str()).filter(|id| id.get(..2) == region.get(..2)).collect();
-            question(format!("the Region '{region}' is not known; known ones near it: {}", near.join(", ")))
-        })?;
+        let known = known_region(catalogue, &region)?;
         let (deadline, deadline_days) = deadline(request, start)?;
         let draws = request.draws.unwrap_or(DRAWS);
         if !(16..=DRAWS_MAX).contains(&draws) {
             return Err(question(format!("{draws} draws: give 16 to {DRAWS_MAX}")));
         }
-        let rate =
-            |asked: Option<BytesPerSecond>, file: Option<Marked<BytesPerSecond>>| asked.map(Marked::given).or(file);
-        let count = |asked: Option<Count>, file: Option<Marked<Count>>| asked.map(Marked::given).or(file);
-        let source_read = r.pick_or_assume(
-            "source read rate",
-            rate(request.source_read, file.site.source_read),
-            "source-read",
-            |rate: BytesPerSecond| rate.get() / 1e6,
-            |mb| BytesPerSecond::new(mb * 1e6).to_string(),
-        ) * 1e6;
-        if source_read <= 0.0 {
-            return Err(question(
-                "the source read rate is zero: nothing can be copied; measure it with `packmule probe --source DIR`",
-            ));
-        }
-        let scan_rate = r.pick_or_assume(
-            "files listed per second",
-            file.site.scan_rate,
-            "scan-rate",
-            |c: Count| c.get() as f64,
-            |n| format!("{n:.0} files/s"),
-        );
-        let workers = r.pick_or_assume(
-            "parallel file workers",
-            count(request.workers, file.site.workers),
-            "workers",
-            |c: Count| c.get().max(1) as f64,
-            |n| format!("{n:.0}"),
-        );
-        let window_days = r.pick_or_assume(
-            "window for the cutover",
-            request.window.map(Marked::given).or(file.change.window),
-            "cutover-window",
-            |s: Span| s.days().get(),
-            |d| crate::units::Days::new(d).to_string(),
-        );
-        let file_cost_s = file.site.file_cost_ms.map(|ms| {
-            r.note("cost of one file", format!("{} ms", ms.value), ms.mark);
-            ms.value / 1e3
-        });
-        let drive_rate =
-            r.pick("rate of one volume or drive", request.drive_rate, file.site.volume_write).map(BytesPerSecond::get);
-        let stations = r
-            .pick("devices filled at once", request.stations, file.site.stations)
-            .map_or(1, |c| usize::try_from(c.get()).unwrap_or(1).max(1));
-        let lan = r
-            .pick("network inside the building", None, file.site.lan)
-            .map_or(f64::INFINITY, |rate: BitsPerSecond| rate.to_bytes().get());
+        let site = site(&mut r, request, file)?;
         let mut warnings = size.warnings;
         if region != catalogue.meta.region {
             warnings.push(format!("prices are those of {}; in {region} they differ somewhat", catalogue.meta.region));
@@ -277,18 +172,18 @@ impl Inputs {
             sources: file.sources.clone(),
             line,
             existing_dx,
-            source_read,
-            scan_rate,
-            workers,
-            file_cost_s,
-            stations,
-            lan,
+            source_read: site.source_read,
+            scan_rate: site.scan_rate,
+            workers: site.workers,
+            file_cost_s: site.file_cost_s,
+            stations: site.stations,
+            lan: site.lan,
             devices: r.pick("devices held at once", request.devices, None).map(small),
-            drive_rate,
+            drive_rate: site.drive_rate,
             bays: r.pick("drive bays", request.bays, None).map(|c| c.get().max(1) as f64),
             drives_owned: r.pick("drives you own", request.drives_owned, None).map_or(0, Count::get),
             far_line: r.pick("line at the far site", request.far_line, None).map(|rate| rate.to_bytes().get()),
-            window_days,
+            window_days: site.window_days,
             existing_customer: request.existing_customer,
             enterprise_support: request.enterprise_support,
             area: known.area.clone(),
@@ -315,6 +210,77 @@ impl Inputs {
     pub(crate) fn assumed(&self) -> usize {
         self.lines.iter().filter(|line| line.mark == Mark::Assumed).count()
     }
+}
+
+/// What the site gives.
+struct Site {
+    source_read: f64,
+    scan_rate: f64,
+    workers: f64,
+    window_days: f64,
+    file_cost_s: Option<f64>,
+    drive_rate: Option<f64>,
+    stations: usize,
+    lan: f64,
+}
+
+fn site(r: &mut Resolver<'_>, request: &Request, file: &DatasetFile) -> Result<Site, Error> {
+    let rate = |asked: Option<BytesPerSecond>, file: Option<Marked<BytesPerSecond>>| asked.map(Marked::given).or(file);
+    let count = |asked: Option<Count>, file: Option<Marked<Count>>| asked.map(Marked::given).or(file);
+    let source_read = r.pick_or_assume(
+        "source read rate",
+        rate(request.source_read, file.site.source_read),
+        "source-read",
+        |rate: BytesPerSecond| rate.get() / 1e6,
+        |mb| BytesPerSecond::new(mb * 1e6).to_string(),
+    ) * 1e6;
+    if source_read <= 0.0 {
+        return Err(question(
+            "the source read rate is zero: nothing can be copied; measure it with `packmule probe --source DIR`",
+        ));
+    }
+    let scan_rate = r.pick_or_assume(
+        "files listed per second",
+        file.site.scan_rate,
+        "scan-rate",
+        |c: Count| c.get() as f64,
+        |n| format!("{n:.0} files/s"),
+    );
+    let workers = r.pick_or_assume(
+        "parallel file workers",
+        count(request.workers, file.site.workers),
+        "workers",
+        |c: Count| c.get().max(1) as f64,
+        |n| format!("{n:.0}"),
+    );
+    let window_days = r.pick_or_assume(
+        "window for the cutover",
+        request.window.map(Marked::given).or(file.change.window),
+        "cutover-window",
+        |s: Span| s.days().get(),
+        |d| crate::units::Days::new(d).to_string(),
+    );
+    let file_cost_s = file.site.file_cost_ms.map(|ms| {
+        r.note("cost of one file", format!("{} ms", ms.value), ms.mark);
+        ms.value / 1e3
+    });
+    let drive_rate =
+        r.pick("rate of one volume or drive", request.drive_rate, file.site.volume_write).map(BytesPerSecond::get);
+    let stations = r
+        .pick("devices filled at once", request.stations, file.site.stations)
+        .map_or(1, |c| usize::try_from(c.get()).unwrap_or(1).max(1));
+    let lan = r
+        .pick("network inside the building", None, file.site.lan)
+        .map_or(f64::INFINITY, |rate: BitsPerSecond| rate.to_bytes().get());
+    Ok(Site { source_read, scan_rate, workers, window_days, file_cost_s, drive_rate, stations, lan })
+}
+
+fn known_region<'a>(catalogue: &'a Catalogue, region: &str) -> Result<&'a crate::plan::catalogue::Region, Error> {
+    catalogue.regions.iter().find(|known| known.id == region).ok_or_else(|| {
+        let ids = catalogue.regions.iter().map(|r| r.id.as_str());
+        let near: Vec<&str> = ids.filter(|id| id.get(..2) == region.get(..2)).collect();
+        question(format!("the Region '{region}' is not known; known ones near it: {}", near.join(", ")))
+    })
 }
 
 /// The deadline as a date and in days from the start: a date counts to its end, a span from the start's midnight.

@@ -6,9 +6,9 @@
 
 use serde::Serialize;
 
-use crate::plan::inputs::Prefer;
 use crate::plan::options::Excluded;
 use crate::plan::report::OptionReport;
+use crate::plan::request::Prefer;
 use crate::plan::risk::Samples;
 use crate::plan::world::World;
 use crate::units::{Days, Usd};

@@ -55,6 +55,17 @@ pub(super) fn tradeoff(report: &Report) -> Chart {
             &format!("{} {}{fate}", index + 1, o.name),
         );
     }
+    let caption =
+        "Further left is sooner, further down is cheaper. Hollow marks miss your deadline or budget.".to_owned();
+    let svg = svg.finish(
+        "Time against cost",
+        "One mark per option at its median time and cost, with whiskers from the 10th to the 90th percentile.",
+    );
+    Chart { id: "tradeoff", title: "Time against cost", caption, svg, table: rows(&options) }
+}
+
+/// The drawing as rows.
+fn rows(options: &[&crate::plan::report::OptionReport]) -> Vec<Vec<String>> {
     let table = std::iter::once(
         ["option", "P10", "P50", "P90", "cost P10", "cost P50", "cost P90", "meets the terms"]
             .map(str::to_owned)
@@ -74,11 +85,5 @@ pub(super) fn tradeoff(report: &Report) -> Chart {
             meets,
         ]
     });
-    let caption =
-        "Further left is sooner, further down is cheaper. Hollow marks miss your deadline or budget.".to_owned();
-    let svg = svg.finish(
-        "Time against cost",
-        "One mark per option at its median time and cost, with whiskers from the 10th to the 90th percentile.",
-    );
-    Chart { id: "tradeoff", title: "Time against cost", caption, svg, table: table.chain(rows).collect() }
+    table.chain(rows).collect()
 }
