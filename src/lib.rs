@@ -13,6 +13,7 @@ pub mod format;
 pub mod ingest;
 pub mod job;
 pub mod plan;
+pub mod report;
 pub mod s3d;
 pub mod scan;
 pub mod stage;

@@ -12,8 +12,10 @@ mod ingest;
 pub mod key;
 mod plan;
 mod progress;
+mod report;
 mod scan;
 mod stage;
+mod status;
 
 use std::process::ExitCode;
 
@@ -41,10 +43,14 @@ enum Command {
     Plan(Box<plan::Args>),
     /// Send what is on volumes into S3, proved object by object
     Ingest(Box<ingest::Args>),
+    /// Say what a job came to, in every form
+    Report(report::Args),
     /// Look at sources: what is there, and what will bite
     Scan(scan::Args),
     /// Copy sources onto volumes: compressed, encrypted, checksummed; the same command again resumes
     Stage(stage::Args),
+    /// Say where a job stands and what is next
+    Status(status::Args),
 }
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
@@ -63,7 +69,9 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Extract(args) => extract::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Ingest(args) => ingest::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Stage(args) => stage::run(&args),
+        Command::Status(args) => status::run(&args),
     }
 }

@@ -251,6 +251,7 @@ pub(super) fn supersede(batch: &mut Batch<'_>, old: &Stored) -> Result<(), Error
     for (volume, pack, record) in super::export::staged_records(batch.db, batch.caches, old)? {
         rare::insert(batch, old.id, old.generation, Some((volume, pack)), &record)?;
     }
+    super::objects::outdate(batch, to_db("entry id", old.id)?)?;
     let doing = "supersede an entry";
     let mut statement = batch.db.prepare_cached("DELETE FROM staged WHERE id = ?1").during(doing)?;
     statement.execute([to_db("entry id", old.id)?]).map(drop).during(doing)

@@ -136,7 +136,8 @@ pub struct Part {
     pub etag: String,
 }
 
-const OBJECT: &str =
+/// Columns that [`object`] reads, in its order.
+pub(super) const OBJECT: &str =
     "entry, generation, state, key, upload_id, part_bytes, etag, version_id, crc64, attempts, error, changed_ns";
 
 impl Job {
@@ -162,7 +163,7 @@ impl Job {
         let mut found = query.query(params![state.code(), to_db("entry id", after)?, limit]).during(doing)?;
         let mut objects = Vec::new();
         while let Some(row) = found.next().during(doing)? {
-            objects.push(object(row)?);
+            objects.push(object(row, 0)?);
         }
         Ok(objects)
     }
@@ -187,7 +188,7 @@ impl Job {
         .collect()
     }
 
-    /// Objects per state. Its cost does not depend on their number.
+    /// Objects of present generations, per state. Its cost does not depend on their number.
     ///
     /// # Errors
     /// When the database fails.
@@ -231,10 +232,10 @@ impl Batch<'_> {
     /// When there is no such entry, or the database fails.
     pub fn put_object(&mut self, object: &Object) -> Result<(), Error> {
         let doing = "record an object";
-        let bytes = self.stored(object.entry)?.facts.size;
-        if let Some(old) = load(self.db, object.entry)? {
-            self.count_object(old.state, -1, bytes)?;
-        }
+        let entry = self.stored(object.entry)?;
+        let is_current = object.generation == entry.generation;
+        let bytes = to_db("size of a file", entry.facts.size)?;
+        uncount(self, to_db("entry id", object.entry)?)?;
         let row = params![
             to_db("entry id", object.entry)?,
             object.generation,
@@ -248,12 +249,13 @@ impl Batch<'_> {
             object.attempts,
             object.error,
             at_ns(object.changed)?,
+            is_current.then_some(bytes),
         ];
         let sql = format!(
-            "INSERT OR REPLACE INTO objects ({OBJECT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+            "INSERT OR REPLACE INTO objects ({OBJECT}, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
         );
         self.db.prepare_cached(&sql).during(doing)?.execute(row).during(doing)?;
-        self.count_object(object.state, 1, bytes)
+        if is_current { count(self, object.state.code(), 1, bytes) } else { Ok(()) }
     }
 
     /// Records a part that the server took.
@@ -281,33 +283,52 @@ impl Batch<'_> {
         let mut statement = self.db.prepare_cached("DELETE FROM parts WHERE entry = ?1").during(doing)?;
         statement.execute([to_db("entry id", entry)?]).map(drop).during(doing)
     }
+}
 
-    fn count_object(&self, state: ObjectState, entries: i64, bytes: u64) -> Result<(), Error> {
-        let doing = "bring the ledger of objects up to date";
-        let sql = "INSERT INTO object_tally VALUES (?1, ?2, ?3) \
-                   ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, bytes = bytes + excluded.bytes";
-        let row = params![state.code(), entries, entries * to_db("size of a file", bytes)?];
-        self.db.prepare_cached(sql).during(doing)?.execute(row).map(drop).during(doing)
-    }
+/// An entry changed or is gone: what is known of its object is of an earlier generation, and no longer counts. It
+/// stays on record: an open upload has to be aborted, and what this job put there itself it may replace.
+pub(super) fn outdate(batch: &Batch<'_>, entry: i64) -> Result<(), Error> {
+    let doing = "take note that an object is outdated";
+    uncount(batch, entry)?;
+    let mut update = batch.db.prepare_cached("UPDATE objects SET bytes = NULL WHERE entry = ?1").during(doing)?;
+    update.execute([entry]).map(drop).during(doing)
+}
+
+/// Takes an object out of the ledger of objects.
+fn uncount(batch: &Batch<'_>, entry: i64) -> Result<(), Error> {
+    let doing = "read an object";
+    let sql = "SELECT state, bytes FROM objects WHERE entry = ?1 AND bytes IS NOT NULL";
+    let mut query = batch.db.prepare_cached(sql).during(doing)?;
+    let found = query.query_row([entry], |row| Ok((row.get(0)?, row.get(1)?))).optional().during(doing)?;
+    found.map_or(Ok(()), |(state, bytes)| count(batch, state, -1, bytes))
+}
+
+fn count(batch: &Batch<'_>, state: i64, entries: i64, bytes: i64) -> Result<(), Error> {
+    let doing = "bring the ledger of objects up to date";
+    let sql = "INSERT INTO object_tally VALUES (?1, ?2, ?3) \
+               ON CONFLICT DO UPDATE SET entries = entries + excluded.entries, bytes = bytes + excluded.bytes";
+    let mut update = batch.db.prepare_cached(sql).during(doing)?;
+    update.execute([state, entries, entries * bytes]).map(drop).during(doing)
 }
 
 fn load(db: &Connection, entry: u64) -> Result<Option<Object>, Error> {
     let doing = "read an object";
     let mut query = db.prepare_cached(&format!("SELECT {OBJECT} FROM objects WHERE entry = ?1")).during(doing)?;
-    let found = query.query_row([to_db("entry id", entry)?], |row| Ok(object(row))).optional().during(doing)?;
+    let found = query.query_row([to_db("entry id", entry)?], |row| Ok(object(row, 0))).optional().during(doing)?;
     found.transpose()
 }
 
-fn object(row: &rusqlite::Row<'_>) -> Result<Object, Error> {
+/// An object from the columns of [`OBJECT`], the first at `first`.
+pub(super) fn object(row: &rusqlite::Row<'_>, first: usize) -> Result<Object, Error> {
     let doing = "read an object";
-    let get = |column: usize| row.get::<_, i64>(column).during(doing);
-    let optional = |column: usize| row.get::<_, Option<i64>>(column).during(doing);
-    let text = |column: usize| row.get::<_, Option<String>>(column).during(doing);
+    let get = |column: usize| row.get::<_, i64>(first + column).during(doing);
+    let optional = |column: usize| row.get::<_, Option<i64>>(first + column).during(doing);
+    let text = |column: usize| row.get::<_, Option<String>>(first + column).during(doing);
     Ok(Object {
         entry: from_db("entry of an object", get(0)?)?,
         generation: from_db("generation of an object", get(1)?)?,
         state: ObjectState::from_code(get(2)?)?,
-        key: row.get(3).during(doing)?,
+        key: row.get(first + 3).during(doing)?,
         upload_id: text(4)?,
         part_bytes: optional(5)?.map(|bytes| from_db("part size", bytes)).transpose()?,
         etag: text(6)?,

@@ -94,7 +94,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Error> {
     Records::new(bytes).next().ok_or_else(missing)?.map_err(Error::Record)
 }
 
-fn decode_problem(bytes: &[u8]) -> Result<Problem, Error> {
+/// The PROBLEM record in `bytes`.
+pub(super) fn decode_problem(bytes: &[u8]) -> Result<Problem, Error> {
     match decode(bytes)? {
         Record::Problem(problem) => Ok(problem),
         other => Err(Error::Corrupt { what: "kept PROBLEM record", found: format!("{other:?}") }),

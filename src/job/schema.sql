@@ -148,6 +148,7 @@ CREATE TABLE objects (
     entry      INTEGER PRIMARY KEY,
     generation INTEGER NOT NULL,
     state      INTEGER NOT NULL,
+    bytes      INTEGER,                -- as counted in object_tally; NULL: of an earlier generation, and not counted
     key        BLOB,                   -- NULL: the entry's path under the prefix of the ingest
     upload_id  TEXT,
     part_bytes INTEGER,

@@ -20,6 +20,7 @@ mod plan_laws;
 mod plan_oracle;
 mod plan_questions;
 mod plan_report;
+mod report_forms;
 mod s3_lab;
 mod s3d_faithful;
 mod scan_cli;

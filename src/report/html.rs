@@ -1,0 +1,201 @@
+//! The report as one page: no script, nothing from elsewhere, printable, readable by a screen reader.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::format::path::escape;
+use crate::job::Count;
+use crate::report::text::{bytes, moment, states};
+use crate::report::{Facts, Outcome, Stage, VolumeFacts, next};
+use crate::units;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub fn render_html(facts: &Facts) -> String {
+    let title = match facts.stage {
+        Stage::Staging => "Staging report",
+        Stage::Completion => "Completion report",
+    };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) ": " (facts.outcome().sentence()) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    header {
+                        h1 { (title) }
+                        (verdict(facts))
+                    }
+                    (about(facts))
+                    section aria-labelledby="ledger" {
+                        h2 id="ledger" { "Where everything stands" }
+                        (counts("Each path seen is in exactly one row; the rows add up to what was seen.", &states(facts), Some(facts.ledger.seen())))
+                    }
+                    section aria-labelledby="proof" {
+                        h2 id="proof" { "What is proved" }
+                        (counts("Each entry counts once, at the strongest evidence there is for it.", &evidence(facts), None))
+                    }
+                    (volumes(facts))
+                    @if facts.lists.failure.entries > 0 { (failures(facts)) }
+                    (lists(facts))
+                }
+                footer { p { "packmule " (env!("CARGO_PKG_VERSION")) " \u{b7} job " code { (facts.job) } } }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn verdict(facts: &Facts) -> Markup {
+    let (class, sign) = match facts.outcome() {
+        Outcome::Complete => ("good", "\u{2713}"),
+        Outcome::CompleteWithProblems => ("fair", "!"),
+        Outcome::Incomplete => ("open", "\u{2026}"),
+    };
+    let next = next(facts);
+    html! {
+        p class={ "verdict " (class) } { span class="sign" aria-hidden="true" { (sign) } (facts.outcome().sentence()) }
+        dl class="figures" {
+            (figure("seen", facts.ledger.seen()))
+            (figure("succeeded", facts.lists.success))
+            (figure("failed", facts.lists.failure))
+        }
+        p class="next" {
+            "Next: " (next.why) "."
+            @if let Some(command) = next.command { code class="command" { (command) } }
+        }
+    }
+}
+
+fn figure(name: &str, count: Count) -> Markup {
+    html! {
+        div {
+            dt { (name) }
+            dd { (units::Count::new(count.entries)) span class="unit" { " entries, " (bytes(count)) } }
+        }
+    }
+}
+
+fn about(facts: &Facts) -> Markup {
+    html! {
+        section aria-labelledby="about" {
+            h2 id="about" { "The job" }
+            dl class="about" {
+                dt { "Job" } dd { code { (facts.job) } }
+                dt { "Made" } dd { (moment(facts.created)) }
+                dt { "This report" } dd { (moment(facts.gathered)) }
+                @for (path, prefix) in &facts.sources {
+                    dt { "Source" }
+                    dd { code { (escape(path)) } @if !prefix.is_empty() { " as " code { (escape(prefix)) "/" } } }
+                }
+                @if let Some(target) = &facts.target { dt { "Target" } dd { code { (target) } } }
+                @for recipient in &facts.recipients { dt { "Can be opened by" } dd { code { (recipient) } } }
+            }
+        }
+    }
+}
+
+fn evidence(facts: &Facts) -> Vec<(String, Count)> {
+    facts.lists.evidence.iter().map(|(evidence, count)| (evidence.name().to_owned(), *count)).collect()
+}
+
+fn counts(caption: &str, rows: &[(String, Count)], total: Option<Count>) -> Markup {
+    let line = |name: &str, count: Count| {
+        html! {
+            tr {
+                th scope="row" { (name) }
+                td class="number" { (units::Count::new(count.entries)) }
+                td class="number" { (bytes(count)) }
+            }
+        }
+    };
+    html! {
+        table {
+            caption { (caption) }
+            thead { tr { th scope="col" { "" } th scope="col" class="number" { "Entries" } th scope="col" class="number" { "Content" } } }
+            tbody { @for (name, count) in rows { (line(name, *count)) } }
+            @if let Some(total) = total { tfoot { (line("seen", total)) } }
+        }
+    }
+}
+
+fn volumes(facts: &Facts) -> Markup {
+    html! {
+        section aria-labelledby="volumes" {
+            h2 id="volumes" { "Volumes" }
+            table {
+                caption { "A sealed volume was read back from the medium and compared; the SHA-256 is that of its SHA256SUMS." }
+                thead {
+                    tr {
+                        th scope="col" class="number" { "No." } th scope="col" { "State" } th scope="col" { "Drive" }
+                        th scope="col" class="number" { "Entries" } th scope="col" class="number" { "Not arrived" } th scope="col" { "Seal" }
+                    }
+                }
+                tbody { @for volume in &facts.volumes { (volume_row(facts.stage, volume)) } }
+            }
+        }
+    }
+}
+
+fn volume_row(stage: Stage, facts: &VolumeFacts) -> Markup {
+    let (row, volume) = (&facts.row, &facts.row.volume);
+    let drive: Vec<&str> = [&volume.model, &volume.serial].into_iter().flatten().map(String::as_str).collect();
+    html! {
+        tr {
+            th scope="row" class="number" { (volume.number) }
+            td { (row.state.name()) }
+            td { (drive.join(" ")) " " code { (volume.path.display()) } }
+            td class="number" { (number(facts.content.map(|content| content.entries))) }
+            td class="number" { (number(facts.content.filter(|_| stage == Stage::Completion).map(|content| content.not_arrived))) }
+            td {
+                @if let Some(sealing) = &row.sealing {
+                    (moment(sealing.at)) ", " (sealing.read_back) ", " (units::Bytes::new(sealing.file_bytes).decimal())
+                    code class="digest" { (super::lines::hex(&sealing.sums_sha256)) }
+                } @else { "none yet" }
+                @if let Some(erased) = row.erased { "; erased " (moment(erased)) }
+            }
+        }
+    }
+}
+
+/// A count, or a dash where nothing was counted.
+fn number(count: Option<u64>) -> String {
+    count.map_or_else(|| "\u{2013}".to_owned(), |count| units::Count::new(count).to_string())
+}
+
+fn failures(facts: &Facts) -> Markup {
+    let rows: Vec<(String, Count)> =
+        facts.lists.reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+    html! {
+        section aria-labelledby="failures" {
+            h2 id="failures" { "Failures" }
+            (counts("By reason.", &rows, None))
+            ul class="paths" {
+                @for (path, text) in &facts.lists.examples { li { code { (escape(path)) } " " (text) } }
+            }
+            @if facts.lists.failure.entries > facts.lists.examples.len() as u64 {
+                p { "The first " (facts.lists.examples.len()) ". All of them: " code { (facts.stage.name()) "-failure.csv" } "." }
+            }
+        }
+    }
+}
+
+fn lists(facts: &Facts) -> Markup {
+    let name = facts.stage.name();
+    html! {
+        section aria-labelledby="lists" {
+            h2 id="lists" { "Lists beside this page" }
+            ul {
+                li { code { (name) "-success.csv" } ": every entry that succeeded, with digests and evidence" }
+                li { code { (name) "-failure.csv" } ": every entry that did not, with the reason" }
+                li { code { (name) ".sha256" } ": SHA-256 of every file as it was read, for " code { "sha256sum -c" } " at the source" }
+                li { code { (name) ".json" } ": this report for programs, with the SHA-256 of all these files" }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Report files in the job directory, each complete or absent.
+//!
+//! ORDER: lists and pages first, the JSON document last: it names the digest of each of them, so whoever finds it finds
+//! the whole report. Each file is written under another name, synced, and renamed over what was there.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::digest::{Sha256, Sha256Stream, sha256};
+use crate::job::Job;
+use crate::report::error::At;
+use crate::report::json::ReportFile;
+use crate::report::lines::{Format, hex, write_list};
+use crate::report::{Error, Facts, Outcome, Stage, render_html, render_json, render_text};
+use crate::sys::{Access, Fs, FsFile};
+
+/// Directory of the reports in the job directory.
+pub const REPORT_DIR: &str = "report";
+
+/// Bytes gathered before they are written. Unit: bytes.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Largest report document that is read back. Unit: bytes. One volume takes about 600 bytes in it.
+const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
+
+/// A report that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Where its files are.
+    pub dir: PathBuf,
+    /// What it says.
+    pub facts: Facts,
+    /// Its files.
+    pub files: Vec<ReportFile>,
+}
+
+/// What the completion report on file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// SHA-256 of the document.
+    pub sha256: Sha256,
+    /// The job it is of.
+    pub job: String,
+    /// What the job came to.
+    pub outcome: Outcome,
+    /// Volumes it covers: number, and files of it that had not arrived.
+    pub volumes: Vec<(u32, u64)>,
+}
+
+/// Writes a report with all its lists into the job directory, replacing an earlier one.
+///
+/// # Errors
+/// When the database or the file system fails; an earlier report is then still whole, or replaced file by file.
+pub fn write_reports(job: &Job, fs: &dyn Fs, stage: Stage, now: Timestamp) -> Result<Written, Error> {
+    let dir = job.dir().join(REPORT_DIR);
+    match fs.create_dir(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error).at("make", &dir),
+        _ => {}
+    }
+    let name = |ending: &str| format!("{}{ending}", stage.name());
+    let facts = Facts::gather(job, stage, now)?;
+    let mut files = Vec::new();
+    let lists =
+        [("-success.csv", Format::SuccessCsv), ("-failure.csv", Format::FailureCsv), (".sha256", Format::Sha256Sum)];
+    for (ending, format) in lists {
+        files.push(replace(fs, &dir, &name(ending), |out| write_list(job, stage, format, out))?);
+    }
+    for (ending, text) in [(".txt", render_text(&facts)), (".html", render_html(&facts))] {
+        files.push(replace(fs, &dir, &name(ending), |out| {
+            out.write_all(text.as_bytes()).map_err(Error::Output).map(|()| 0)
+        })?);
+    }
+    let document = render_json(&facts, &files)?;
+    let document =
+        replace(fs, &dir, &name(".json"), |out| out.write_all(document.as_bytes()).map_err(Error::Output).map(|()| 0))?;
+    files.push(document);
+    Ok(Written { dir, facts, files })
+}
+
+/// The completion report on file; `None` when there is none, or it is not one of this program.
+///
+/// # Errors
+/// When there is a file and it cannot be read.
+pub fn read_completion(fs: &dyn Fs, job_dir: &Path) -> Result<Option<Completion>, Error> {
+    let path = job_dir.join(REPORT_DIR).join(format!("{}.json", Stage::Completion.name()));
+    let file = match fs.open_read(&path, Access::Buffered) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at("open", &path),
+    };
+    let len = file.len().at("measure", &path)?;
+    let Some(len) = usize::try_from(len).ok().filter(|_| len <= DOCUMENT_BYTES_MAX) else { return Ok(None) };
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0).at("read", &path)?;
+    Ok(parse(&bytes))
+}
+
+fn parse(bytes: &[u8]) -> Option<Completion> {
+    let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let is_ours = document.get("packmule_report")?.as_u64()? == 1 && document.get("report")?.as_str()? == "completion";
+    let outcome = match document.get("outcome")?.as_str()? {
+        "complete" => Outcome::Complete,
+        "complete-with-problems" => Outcome::CompleteWithProblems,
+        _ => Outcome::Incomplete,
+    };
+    let volumes = document.get("volumes")?.as_array()?.iter().map(|volume| {
+        let number = u32::try_from(volume.get("number")?.as_u64()?).ok()?;
+        Some((number, volume.get("not_arrived")?.as_u64()?))
+    });
+    let volumes = volumes.collect::<Option<Vec<_>>>()?;
+    let job = document.get("job")?.as_str()?.to_owned();
+    is_ours.then_some(Completion { sha256: sha256(bytes), job, outcome, volumes })
+}
+
+/// Writes one file, whole or not at all, replacing what was there.
+///
+/// # Errors
+/// Those of `write`, and those of the file system.
+pub fn write_file(
+    fs: &dyn Fs,
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<u64, Error>,
+) -> Result<ReportFile, Error> {
+    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the name is no file name");
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_name).at("write", path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    replace(fs, dir, name, write)
+}
+
+/// Writes one file of a directory, whole or not at all, replacing what was there.
+pub(super) fn replace(
+    fs: &dyn Fs,
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&mut dyn Write) -> Result<u64, Error>,
+) -> Result<ReportFile, Error> {
+    let (path, part) = (dir.join(name), dir.join(format!("{name}.part")));
+    match fs.remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at("remove", &part),
+        _ => {}
+    }
+    let file = fs.create_new(&part, Access::Buffered).at("create", &part)?;
+    let mut out = Out { file, offset: 0, buffer: Vec::with_capacity(BUFFER_BYTES), digest: Sha256Stream::new() };
+    let lines = write(&mut out)?;
+    out.flush().at("write", &part)?;
+    out.file.sync_data().at("sync", &part)?;
+    fs.rename_replace(&part, &path).at("put in place", &path)?;
+    fs.sync_dir(dir).at("sync", dir)?;
+    Ok(ReportFile { name: name.to_owned(), bytes: out.offset, lines, sha256: hex(&out.digest.finish()) })
+}
+
+/// A file written front to back.
+struct Out {
+    file: Box<dyn FsFile>,
+    offset: u64,
+    buffer: Vec<u8>,
+    digest: Sha256Stream,
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.buffer, self.offset)?;
+        self.digest.update(&self.buffer);
+        self.offset += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
