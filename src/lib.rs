@@ -9,6 +9,7 @@ pub mod cli;
 pub mod crypto;
 pub mod digest;
 pub mod extract;
+pub mod erase;
 pub mod format;
 pub mod ingest;
 pub mod job;

@@ -6,6 +6,7 @@
 mod completions;
 mod dataset;
 mod demo;
+mod erase;
 mod exit;
 mod extract;
 mod ingest;
@@ -37,6 +38,8 @@ enum Command {
     Completions(completions::Args),
     /// The whole way on this machine, with S3 embedded: plan, stage, verify, ingest, report, erase
     Demo(demo::Args),
+    /// Destroy volumes whose content is proved to be elsewhere
+    Erase(erase::Args),
     /// Put what volumes hold back into a directory, without S3
     Extract(extract::Args),
     /// Plan the move: dates, dollars and odds for every way there is
@@ -66,6 +69,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Erase(args) => erase::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Ingest(args) => ingest::run(&args),

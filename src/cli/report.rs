@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::cli::status::{exit, failure, stage};
 use crate::cli::{Exit, Failure};
-use crate::job::Job;
+use crate::job::{Job, replace_file};
 use crate::report::{
     self, Facts, Format, Outcome, Stage, render_html, render_json, render_text, write_bag, write_list, write_reports,
 };
@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             out.flush()?;
         }
         (Some(path), form) => {
-            report::write_file(&*world.fs, path, |out| render(&job, &facts, form, out))?;
+            replace_file(&*world.fs, path, |out| render(&job, &facts, form, out))?;
         }
     }
     Ok(if facts.outcome() == Outcome::Complete { Exit::Done } else { exit(&facts) })

@@ -27,6 +27,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file of the job directory, or one made from it, could not be written.
+    #[error("cannot {doing} {}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// There is no job where one was expected.
     #[error("{} is no job directory: it has no job.db", path.display())]
     Missing {

@@ -18,6 +18,7 @@ mod entry;
 mod error;
 mod export;
 mod extents;
+mod files;
 mod import;
 mod inventory;
 mod ledger;
@@ -44,12 +45,16 @@ pub use commit::{Committed, PackState};
 pub use custody::{Endpoint, Event};
 pub use entry::{Facts, Inode, Known, KnownProblem, Placed, Read, State, Stored, Work};
 pub use error::Error;
+pub use files::{WrittenFile, ensure_dir, replace_file};
 pub use ledger::{Count, Excluded, Ledger};
 pub use listing::Listed;
 pub use objects::{Evidence, Object, ObjectState, Part};
 pub use open::{NewJob, Source, SourceRoot};
 pub use volumes::{NewVolume, PackClose, PackRow, Run, Sealing, VolumeRow, VolumeState};
 pub use work::ResumePoint;
+
+/// Directory of reports and certificates in the job directory.
+pub const REPORT_DIR: &str = "report";
 
 /// An open job.
 #[derive(Debug)]

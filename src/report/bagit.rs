@@ -6,8 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::format::record::EntryType;
-use crate::job::Job;
-use crate::report::error::At;
+use crate::job::{Job, ensure_dir};
 use crate::report::facts::{each_graded, volumes};
 use crate::report::json::ReportFile;
 use crate::report::lines::hex;
@@ -20,10 +19,7 @@ use crate::sys::Fs;
 /// # Errors
 /// When the database or the file system fails.
 pub fn write_bag(job: &Job, fs: &dyn Fs, facts: &Facts, dir: &Path) -> Result<Vec<ReportFile>, Error> {
-    match fs.create_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error).at("make", dir),
-        _ => {}
-    }
+    ensure_dir(fs, dir)?;
     let (mut bytes, mut count) = (0_u64, 0_u64);
     let manifest = replace(fs, dir, "manifest-sha256.txt", |out| {
         each_graded(job, Stage::Staging, &volumes(job)?, |listed, _| {

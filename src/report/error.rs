@@ -7,8 +7,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The database did not answer.
-    #[error("cannot gather the facts of the report")]
+    /// The job database or the job directory failed.
+    #[error("cannot make the report")]
     Job(
         /// Why.
         #[source]

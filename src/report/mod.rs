@@ -27,4 +27,4 @@ pub use json::{ReportFile, render_json};
 pub use lines::{Format, write_list};
 pub use next::{Next, next};
 pub use text::{render_line, render_text};
-pub use write::{Completion, REPORT_DIR, Written, read_completion, write_file, write_reports};
+pub use write::{Completion, Written, read_completion, write_reports};

@@ -8,19 +8,13 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::digest::{Sha256, Sha256Stream, sha256};
-use crate::job::Job;
+use crate::digest::{Sha256, sha256};
+use crate::job::{Job, REPORT_DIR, ensure_dir, replace_file};
 use crate::report::error::At;
 use crate::report::json::ReportFile;
 use crate::report::lines::{Format, hex, write_list};
 use crate::report::{Error, Facts, Outcome, Stage, render_html, render_json, render_text};
-use crate::sys::{Access, Fs, FsFile};
-
-/// Directory of the reports in the job directory.
-pub const REPORT_DIR: &str = "report";
-
-/// Bytes gathered before they are written. Unit: bytes.
-const BUFFER_BYTES: usize = 1 << 20;
+use crate::sys::{Access, Fs};
 
 /// Largest report document that is read back. Unit: bytes. One volume takes about 600 bytes in it.
 const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
@@ -55,10 +49,7 @@ pub struct Completion {
 /// When the database or the file system fails; an earlier report is then still whole, or replaced file by file.
 pub fn write_reports(job: &Job, fs: &dyn Fs, stage: Stage, now: Timestamp) -> Result<Written, Error> {
     let dir = job.dir().join(REPORT_DIR);
-    match fs.create_dir(&dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error).at("make", &dir),
-        _ => {}
-    }
+    ensure_dir(fs, &dir)?;
     let name = |ending: &str| format!("{}{ending}", stage.name());
     let facts = Facts::gather(job, stage, now)?;
     let mut files = Vec::new();
@@ -114,65 +105,13 @@ fn parse(bytes: &[u8]) -> Option<Completion> {
     is_ours.then_some(Completion { sha256: sha256(bytes), job, outcome, volumes })
 }
 
-/// Writes one file, whole or not at all, replacing what was there.
-///
-/// # Errors
-/// Those of `write`, and those of the file system.
-pub fn write_file(
-    fs: &dyn Fs,
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> Result<u64, Error>,
-) -> Result<ReportFile, Error> {
-    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the name is no file name");
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_name).at("write", path)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    replace(fs, dir, name, write)
-}
-
-/// Writes one file of a directory, whole or not at all, replacing what was there.
+/// Writes one file of a report directory.
 pub(super) fn replace(
     fs: &dyn Fs,
     dir: &Path,
     name: &str,
     write: impl FnOnce(&mut dyn Write) -> Result<u64, Error>,
 ) -> Result<ReportFile, Error> {
-    let (path, part) = (dir.join(name), dir.join(format!("{name}.part")));
-    match fs.remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at("remove", &part),
-        _ => {}
-    }
-    let file = fs.create_new(&part, Access::Buffered).at("create", &part)?;
-    let mut out = Out { file, offset: 0, buffer: Vec::with_capacity(BUFFER_BYTES), digest: Sha256Stream::new() };
-    let lines = write(&mut out)?;
-    out.flush().at("write", &part)?;
-    out.file.sync_data().at("sync", &part)?;
-    fs.rename_replace(&part, &path).at("put in place", &path)?;
-    fs.sync_dir(dir).at("sync", dir)?;
-    Ok(ReportFile { name: name.to_owned(), bytes: out.offset, lines, sha256: hex(&out.digest.finish()) })
-}
-
-/// A file written front to back.
-struct Out {
-    file: Box<dyn FsFile>,
-    offset: u64,
-    buffer: Vec<u8>,
-    digest: Sha256Stream,
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.buffer, self.offset)?;
-        self.digest.update(&self.buffer);
-        self.offset += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
+    let (lines, written) = replace_file(fs, &dir.join(name), write)?;
+    Ok(ReportFile { name: name.to_owned(), bytes: written.bytes, lines, sha256: hex(&written.sha256) })
 }

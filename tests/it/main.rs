@@ -9,6 +9,7 @@ mod extract_restore;
 mod ingest_cli;
 mod ingest_engine;
 mod ingest_kit;
+mod erase_volumes;
 mod ingest_remote;
 mod job_basics;
 mod job_laws;

@@ -1,0 +1,136 @@
+//! `packmule erase VOLUME... --job DIR`: destroys volumes whose content is proved to be elsewhere.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::{Exit, Failure};
+use crate::erase::{self, Error, Options, Outcome, Progress, Proof};
+use crate::job::Job;
+use crate::report::{self, read_completion};
+use crate::sys::World;
+use crate::units::Bytes;
+
+/// Arguments of `packmule erase`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Volumes to erase
+    #[arg(required = true)]
+    volume: Vec<PathBuf>,
+    /// Job directory
+    #[arg(long, value_name = "DIR")]
+    job: PathBuf,
+    /// Erase this volume without proof that its content arrived; type its number, once per volume
+    #[arg(long, value_name = "NUMBER")]
+    abandon: Vec<u32>,
+    /// Erase although some entries could not be staged; the completion report lists them
+    #[arg(long)]
+    accept_problems: bool,
+    /// Overwrite the free space of each volume's file system too
+    #[arg(long)]
+    free_space: bool,
+    /// Only say what would be erased
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON document per volume
+    #[arg(long)]
+    json: bool,
+}
+
+struct Bar(ProgressBar);
+
+impl Progress for Bar {
+    fn overwritten(&mut self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
+}
+
+/// Erases and prints.
+///
+/// # Errors
+/// At the first volume that may not be or could not be erased; those before it are.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let world = World::real();
+    let mut job = Job::open(&args.job).map_err(super::status::failure)?;
+    let options = Options {
+        abandon: args.abandon.clone(),
+        accept_problems: args.accept_problems,
+        free_space: args.free_space,
+        dry_run: args.dry_run,
+    };
+    let proof = read_completion(&*world.fs, job.dir())?.map(proof);
+    for volume in &args.volume {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("erasing {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        {
+            bar.set_style(style);
+        }
+        let outcome = erase::erase(&mut job, &world, volume, proof.as_ref(), &options, &mut Bar(bar.clone()));
+        bar.finish_and_clear();
+        let text = render(&outcome.map_err(failure)?, args.json)?;
+        std::io::stdout().write_all(text.as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn proof(completion: report::Completion) -> Proof {
+    Proof {
+        sha256: completion.sha256,
+        job: completion.job,
+        is_complete: completion.outcome != report::Outcome::Incomplete,
+        has_problems: completion.outcome == report::Outcome::CompleteWithProblems,
+        volumes: completion.volumes,
+    }
+}
+
+fn render(outcome: &Outcome, json: bool) -> anyhow::Result<String> {
+    if json {
+        let value = match outcome {
+            Outcome::Erased(certificate, path) => {
+                serde_json::json!({ "erased": certificate.volume, "certificate": certificate, "file": path })
+            }
+            Outcome::AlreadyErased(number, at) => serde_json::json!({ "erased": number, "at": at.to_string() }),
+            Outcome::WouldErase(number, inventory) => {
+                serde_json::json!({ "would_erase": number, "inventory": inventory })
+            }
+        };
+        return Ok(serde_json::to_string(&value)? + "\n");
+    }
+    Ok(match outcome {
+        Outcome::Erased(certificate, path) => {
+            format!(
+                "volume {} erased: {} key slots, {} files, {}; certificate: {}\n",
+                certificate.volume,
+                certificate.slots,
+                certificate.files,
+                Bytes::new(certificate.bytes).decimal(),
+                path.display()
+            )
+        }
+        Outcome::AlreadyErased(number, at) => format!("volume {number} was erased at {at}\n"),
+        Outcome::WouldErase(number, inventory) => {
+            let bytes = Bytes::new(inventory.bytes).decimal();
+            format!("would erase volume {number}: {} key slots, {} files, {bytes}\n", inventory.slots, inventory.files)
+        }
+    })
+}
+
+fn failure(error: Error) -> Failure {
+    let exit = match &error {
+        Error::OtherNumber { .. } => Exit::Usage,
+        Error::OtherJob { .. } | Error::Volume(_) => Exit::Volume,
+        Error::ReadBack { .. } => Exit::Integrity,
+        _ => Exit::Failed,
+    };
+    let hint = error.hint().map(str::to_owned);
+    let message = error.to_string();
+    match error {
+        Error::Volume(source) => Failure::of(exit, message, hint, source),
+        error if std::error::Error::source(&error).is_some() => {
+            Failure::of(exit, "the volume is not erased", hint, error)
+        }
+        _ => Failure { exit, message, hint, source: None },
+    }
+}
