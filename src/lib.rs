@@ -8,8 +8,8 @@
 pub mod cli;
 pub mod crypto;
 pub mod digest;
-pub mod extract;
 pub mod erase;
+pub mod extract;
 pub mod format;
 pub mod ingest;
 pub mod job;

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are documented by their names")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
+mod erase_volumes;
 mod extract_cli;
 mod extract_hostile;
 mod extract_kit;
@@ -9,7 +10,6 @@ mod extract_restore;
 mod ingest_cli;
 mod ingest_engine;
 mod ingest_kit;
-mod erase_volumes;
 mod ingest_remote;
 mod job_basics;
 mod job_laws;
