@@ -1,6 +1,6 @@
 //! `packmule erase VOLUME... --job DIR`: destroys volumes whose content is proved to be elsewhere.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +33,9 @@ pub struct Args {
     /// Only say what would be erased
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask on the terminal
+    #[arg(long)]
+    yes: bool,
     /// Print one JSON document per volume
     #[arg(long)]
     json: bool,
@@ -60,6 +63,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         free_space: args.free_space,
         dry_run: args.dry_run,
     };
+    if !args.dry_run && !args.yes {
+        confirm(&args.volume)?;
+    }
     let proof = read_completion(&*world.fs, job.dir())?.map(proof);
     for volume in &args.volume {
         let bar = ProgressBar::new(0);
@@ -73,6 +79,22 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         std::io::stdout().write_all(text.as_bytes())?;
     }
     Ok(Exit::Done)
+}
+
+/// Asks whoever sits at a terminal; a script is not asked, since proof is needed in any case.
+#[expect(clippy::print_stderr, reason = "a question to the user")]
+fn confirm(volumes: &[PathBuf]) -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let names: Vec<String> = volumes.iter().map(|path| path.display().to_string()).collect();
+    eprint!("Everything on {} will be destroyed. Type erase to go on: ", names.join(", "));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if answer.trim() == "erase" {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Stopped, "nothing was erased", "type the word erase, or give --yes").into())
 }
 
 fn proof(completion: report::Completion) -> Proof {

@@ -58,7 +58,7 @@ pub struct Args {
     /// File to write instead of standard output
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Write the whole report, with all lists, into the job directory
+    /// Print nothing but where the report with all its lists was put in the job directory
     #[arg(long, conflicts_with_all = ["format", "output"])]
     write: bool,
     /// The same as --format json
@@ -66,7 +66,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Makes the report.
+/// Makes the report: in the job directory, and in the form asked for.
 ///
 /// # Errors
 /// When there is no job, its database fails, or the output does.
@@ -79,12 +79,13 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         None => stage(&job)?,
     };
     let form = if args.json { Form::Json } else { args.format };
+    // Whatever is asked for, the report in the job directory is brought up to date: `erase` asks for it.
+    let written = write_reports(&job, &*world.fs, stage, world.clock.now())?;
+    let facts = written.facts;
     if args.write {
-        let written = write_reports(&job, &*world.fs, stage, world.clock.now())?;
         writeln!(std::io::stdout(), "{}", written.dir.display())?;
-        return Ok(exit(&written.facts));
+        return Ok(exit(&facts));
     }
-    let facts = Facts::gather(&job, stage, world.clock.now())?;
     match (&args.output, form) {
         (Some(dir), Form::Bagit) => drop(write_bag(&job, &*world.fs, &facts, dir)?),
         (None, Form::Bagit) => {
