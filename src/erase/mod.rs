@@ -21,7 +21,7 @@ use crate::digest::Sha256;
 use crate::format::ReadBack;
 use crate::job::{self, Job, REPORT_DIR, VolumeRow, VolumeState, ensure_dir, replace_file};
 use crate::sys::World;
-use crate::volume::Volume;
+use crate::volume::{self, PACKMULE, VOLUME, Volume};
 
 pub use certificate::{Certificate, Inventory};
 pub use error::Error;
@@ -89,7 +89,10 @@ pub fn erase(
     }
     if is_first {
         let detail = inventory.to_json()?;
-        job.batch_durable(|batch| batch.append_event(world.clock.now(), certificate::BEGUN, Some(number), &detail))?;
+        job.batch_durable(|batch| {
+            batch.set_volume_path(number, dir)?;
+            batch.append_event(world.clock.now(), certificate::BEGUN, Some(number), &detail)
+        })?;
     }
     let wiped = wipe::all(world, &root, files, options.free_space, progress)?;
     finish(job, world, &row, &inventory, proof, options, &wiped)
@@ -107,20 +110,33 @@ fn identify(job: &Job, world: &World, dir: &Path) -> Result<(VolumeRow, PathBuf)
                 None => Err(Error::OtherJob { path: dir.to_owned(), job: header.job, volume: header.volume }),
             }
         }
-        // `VOLUME` goes last: without it this can only be a volume whose erasure was all but finished.
-        Err(crate::volume::Error::NotAVolume { path }) => {
-            for row in volumes {
-                let is_here = row.volume.path == dir;
-                let is_ending =
-                    row.state == VolumeState::Erased || certificate::begun(job, row.volume.number)?.is_some();
-                if is_here && is_ending {
-                    return Ok((row, dir.join(crate::volume::PACKMULE)));
-                }
-            }
-            Err(Error::Volume(crate::volume::Error::NotAVolume { path }))
+        Err(error @ (volume::Error::NotAVolume { .. } | volume::Error::Format { .. })) => {
+            unfinished(job, world, dir, volumes)?.ok_or(Error::Volume(error))
         }
         Err(error) => Err(Error::Volume(error)),
     }
+}
+
+/// The volume whose erasure was all but finished in `dir`: `VOLUME` goes last, so nothing but what is left of it may be
+/// there, and the job must have seen the erasure begin at that very place.
+fn unfinished(
+    job: &Job,
+    world: &World,
+    dir: &Path,
+    volumes: Vec<VolumeRow>,
+) -> Result<Option<(VolumeRow, PathBuf)>, Error> {
+    let root = dir.join(PACKMULE);
+    let left = wipe::files(&*world.fs, &root)?;
+    if left.iter().any(|file| file.path != root.join(VOLUME)) {
+        return Ok(None);
+    }
+    for row in volumes {
+        let is_ending = row.state == VolumeState::Erased || certificate::begun(job, row.volume.number)?.is_some();
+        if row.volume.path == dir && is_ending {
+            return Ok(Some((row, root)));
+        }
+    }
+    Ok(None)
 }
 
 /// ORDER: certificate on file, then the job says "erased": whoever reads that finds the certificate.
