@@ -49,16 +49,13 @@ impl KeyArgs {
     pub fn identities(&self, job_salt: &[u8; 32]) -> Result<Identities, Failure> {
         let mut identities = Identities::none();
         for path in &self.identity {
-            identities.add_file(&read(path)?).map_err(|error| unusable(path, error))?;
+            identities.add_file(&read_key_file(path)?).map_err(|error| unusable(path, error))?;
         }
         if let Some(path) = &self.passphrase_file {
-            add_passphrase(&mut identities, &read(path)?, job_salt)?;
+            add_passphrase(&mut identities, &read_key_file(path)?, job_salt)?;
         }
         if let Some(path) = &self.unlock_code_file {
-            let bytes = read(path)?;
-            let text = std::str::from_utf8(&bytes).unwrap_or_default();
-            let code = UnlockCode::parse(text).map_err(|error| unusable(path, error))?;
-            add_code(&mut identities, &code, job_salt)?;
+            add_code(&mut identities, &read_code(path)?, job_salt)?;
         }
         if self.is_empty() {
             ask(&mut identities, job_salt)?;
@@ -97,10 +94,23 @@ pub fn volume_failure(path: &Path, error: volume::Error) -> Failure {
     Failure::of(exit, format!("volume {}", path.display()), hint, error)
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Bytes of a key file.
+///
+/// # Errors
+/// Exit code 5 when it cannot be read.
+pub(super) fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     read_secret(path, KEY_FILE_BYTES_MAX).map_err(|error| {
         Failure::of(Exit::Key, format!("cannot read key file {}", path.display()), Some(HINT.to_owned()), error)
     })
+}
+
+/// The unlock code in a file.
+///
+/// # Errors
+/// Exit code 5 when it cannot be read or is mistyped.
+pub(super) fn read_code(path: &Path) -> Result<UnlockCode, Failure> {
+    let bytes = read_key_file(path)?;
+    UnlockCode::parse(std::str::from_utf8(&bytes).unwrap_or_default()).map_err(|error| unusable(path, error))
 }
 
 fn unusable(path: &Path, error: crate::crypto::Error) -> Failure {

@@ -11,12 +11,14 @@ mod exit;
 mod extract;
 mod ingest;
 pub mod key;
+mod keygen;
 mod plan;
 mod progress;
 mod report;
 mod scan;
 mod stage;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ enum Command {
     Erase(erase::Args),
     /// Put what volumes hold back into a directory, without S3
     Extract(extract::Args),
+    /// Make an age identity
+    Keygen(keygen::Args),
     /// Plan the move: dates, dollars and odds for every way there is
     Plan(Box<plan::Args>),
     /// Send what is on volumes into S3, proved object by object
@@ -54,6 +58,8 @@ enum Command {
     Stage(stage::Args),
     /// Say where a job stands and what is next
     Status(status::Args),
+    /// Check that volumes hold what was written, with a key or without
+    Verify(verify::Args),
 }
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
@@ -71,11 +77,13 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Extract(args) => extract::run(&args),
-        Command::Plan(args) => plan::run(&args),
         Command::Ingest(args) => ingest::run(&args),
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Stage(args) => stage::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Verify(args) => verify::run(&args),
     }
 }

@@ -42,6 +42,9 @@ pub fn combine(first: Crc64, second: Crc64, second_bytes: u64) -> Crc64 {
     if second_bytes == 0 {
         return first;
     }
+    if first == Crc64::EMPTY {
+        return second; // combination is linear: zero shifted by any length stays zero
+    }
     Crc64(crc_fast::checksum_combine(Crc64Nvme, first.0, second.0, second_bytes))
 }
 

@@ -5,6 +5,7 @@
 //! Invariants: append-only; a commit names only synced bytes; a sealed volume never changes. Does not own: which file
 //! goes where (`stage`), the job database (`job`). Everything goes through `sys::Fs`.
 
+mod check;
 mod commit;
 mod create;
 mod error;
@@ -19,6 +20,7 @@ mod recover;
 mod seal;
 mod walk;
 
+pub use check::CheckedPack;
 pub use commit::Committed;
 pub use create::{NewVolume, Readme, add_slot, create};
 pub use error::Error;
@@ -28,7 +30,7 @@ pub use manifest::{ManifestReader, ManifestWriter};
 pub use open::Volume;
 pub use pack_writer::{PackParams, PackState, PackWriter, SealedFrame, WRITE_BYTES};
 pub use paths::{MANIFEST, PACKMULE, README, SEALED, SUMS, VOLUME, pack_name, pack_path};
-pub use reader::{PackFile, RawFrame};
+pub use reader::{PackFile, RawFrame, open_plain};
 pub use recover::{KnownPack, Recovered, recover_packs};
 pub use seal::{SealReport, seal};
 pub use walk::{Damage, FrameWalk, Step};

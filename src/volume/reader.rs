@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::crypto::OpeningKey;
 use crate::digest::{Crc64, Sha256, Sha256Stream, combine, crc64};
 use crate::format::{
-    FRAME_HEADER_BYTES, FrameHeader, FrameKind, INNER_BYTES, Inner, PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader,
-    VolumeHeader,
+    ENTRIES_PLAIN_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_PLAIN_BYTES_MAX, FrameHeader, FrameKind, INNER_BYTES, Inner,
+    PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack, VolumeHeader,
 };
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::DIRECT_ALIGN_BYTES;
@@ -185,6 +185,11 @@ impl PackFile {
         FrameWalk::new(self.path, window, self.length, self.header.frame_plain_bytes_max)
     }
 
+    /// The bytes of its header as they are on the medium, from which the chain of commits starts.
+    pub fn header_bytes(&self) -> &[u8] {
+        &self.header_bytes
+    }
+
     /// The key of this pack.
     ///
     /// # Errors
@@ -229,12 +234,41 @@ impl PackFile {
     }
 }
 
+/// A file of a volume on its way through a check: the facts a check begins with, whatever state the header is in.
+pub(super) fn open_for_check(fs: &dyn Fs, path: &Path) -> Result<(Box<dyn FsFile>, u64, ReadBack), Error> {
+    let file = fs.open_read(path, Access::Direct).at("open", path)?;
+    let way = if file.access() == Access::Direct {
+        ReadBack::Direct
+    } else if file.drop_cache().is_ok() {
+        ReadBack::DroppedCache
+    } else {
+        ReadBack::Cached
+    };
+    let length = file.len().at("measure", path)?;
+    Ok((file, length, way))
+}
+
+/// Walks a file in pack form whose header may be damaged: then frames are limited only by the format.
+pub(super) fn walk_for_check(
+    file: Box<dyn FsFile>,
+    path: PathBuf,
+    length: u64,
+    header: Option<&PackHeader>,
+    with_sha256: bool,
+) -> Result<FrameWalk, Error> {
+    let plain_bytes_max = header.map_or(FRAME_PLAIN_BYTES_MAX, |header| header.frame_plain_bytes_max);
+    let span = plain_bytes_max.max(ENTRIES_PLAIN_BYTES_MAX) as usize + 2 * FRAME_HEADER_BYTES + 4096;
+    let mut window = Window::new(path.clone(), file, span, with_sha256);
+    window.bytes(0, 1)?; // so that the digests begin with the header, which the walk itself skips
+    Ok(FrameWalk::new(path, window, length, plain_bytes_max))
+}
+
 /// Opens a data or entries frame down to its plain bytes. `body` is consumed; `plain_bytes_max` is the limit of the
 /// frame's kind. A decompressor is stopped at the promised size.
 ///
 /// # Errors
 /// When the tag does not verify, the prefix breaks the format, or the payload does not decompress to its size.
-pub(super) fn open_plain(
+pub fn open_plain(
     key: &OpeningKey,
     header: &FrameHeader,
     mut body: Vec<u8>,

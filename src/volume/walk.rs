@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::digest::{Crc64, Sha256};
 use crate::format::{
     BLOCK_BYTES, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, MARK, PACK_HEADER_BYTES, padded_len,
 };
@@ -94,9 +95,19 @@ impl FrameWalk {
         self.expected
     }
 
-    /// CRC-64 of the bytes read so far, from the start of the file; of the whole file at the end of the walk.
-    pub fn file_crc64(&mut self) -> Result<crate::digest::Crc64, Error> {
-        self.window.crc64_to(self.length)
+    /// Length of the file. Unit: bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.length
+    }
+
+    /// Digests of the whole file, taken on the same pass; reads what the walk has not read yet. The SHA-256 is there
+    /// when the walk was asked for it.
+    ///
+    /// # Errors
+    /// When the medium cannot be read to the end.
+    pub fn finish(mut self) -> Result<(Crc64, Option<Sha256>), Error> {
+        let crc64 = self.window.crc64_to(self.length)?;
+        Ok((crc64, self.window.sha256()))
     }
 
     fn frame(&mut self) -> Result<Step, Error> {

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
 mod erase_volumes;
+mod corpus;
+mod damage_flips;
+mod damage_table;
 mod extract_cli;
 mod extract_hostile;
 mod extract_kit;
@@ -15,6 +18,7 @@ mod job_basics;
 mod job_laws;
 mod job_measure;
 mod job_support;
+mod old_formats;
 mod plan_bills;
 mod plan_kinds;
 mod plan_laws;
@@ -26,9 +30,15 @@ mod s3_lab;
 mod s3d_faithful;
 mod scan_cli;
 mod scan_walk;
+mod second_reader;
+mod spec;
 mod sys_conformance;
 mod sys_crash;
 mod sys_source;
 mod tidy;
+mod verify_clean;
+mod verify_cli;
+mod verify_kit;
+mod verify_laws;
 mod volume_crash;
 mod volume_kit;

@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 80;
 
 /// Layers from the bottom up: a module may use modules of lower layers, itself, and (only at the bottom) its neighbours.
 const LAYERS: [&[&str]; 6] = [
-    &["units", "digest", "format", "crypto", "sys"],
+    &["units", "digest", "format", "crypto", "monitor", "sys"],
     &["volume", "scan"],
     &["job"],
     &["plan", "stage", "verify", "ingest", "extract", "report", "erase", "s3d"],

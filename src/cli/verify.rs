@@ -1,0 +1,213 @@
+//! `packmule verify VOLUME...`: is everything on these volumes as it was written?
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::key::{KeyArgs, volume_failure};
+use crate::cli::{Exit, Failure};
+use crate::crypto::Identities;
+use crate::monitor::Monitor;
+use crate::sys::World;
+use crate::units::{Bytes, Count};
+use crate::verify::{self, Finding, Options, Report, Span};
+use crate::volume::Volume;
+
+/// Lost ranges and incomplete files printed; `--json` has them all.
+const LISTED_MAX: usize = 50;
+
+/// Arguments of `packmule verify`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Volumes: the tops of the media, or directories that stand for them
+    #[arg(required = true, value_name = "VOLUME")]
+    volumes: Vec<PathBuf>,
+    /// Check without a key: checksums and structure; nothing is learnt of the contents
+    #[arg(long, conflicts_with_all = ["identity", "passphrase_file", "unlock_code_file"])]
+    keyless: bool,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// With a key, compare the SHA-256 of every pack as well
+    #[arg(long)]
+    sums: bool,
+    /// Memory for frames on their way
+    #[arg(long, value_name = "SIZE", default_value = "512 MiB")]
+    memory: Bytes,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks and prints.
+///
+/// # Errors
+/// When a volume or key is missing, or standard output is closed. Damage is an outcome, not an error.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let world = World::real();
+    let identities = if args.keyless { None } else { identities(args, &world)? };
+    let options = Options { identities, all_sums: args.sums, memory_bytes: args.memory.get() };
+    let bar = Bar::new(total_bytes(args, &world));
+    let report = verify::verify(&world, &args.volumes, &options, &bar);
+    bar.0.finish_and_clear();
+    let report = report.map_err(failure)?;
+    let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { text(&report)? };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(match () {
+        () if !report.is_clean() => Exit::Integrity,
+        () if !report.keys_missing.is_empty() => Exit::Key,
+        () => Exit::Done,
+    })
+}
+
+/// The identities for the job of the volumes; `None` when no volume has a readable header to take the salt from.
+fn identities(args: &Args, world: &World) -> Result<Option<Identities>, Failure> {
+    let opened = args.volumes.iter().find_map(|dir| Volume::open(std::sync::Arc::clone(&world.fs), dir).ok());
+    let Some(volume) = opened else { return Ok(None) };
+    args.key.identities(&volume.header().job_salt).map(Some).map_err(|failure| Failure {
+        hint: failure.hint.map(|hint| format!("{hint}; or check without a key: --keyless")),
+        ..failure
+    })
+}
+
+fn failure(error: verify::Error) -> Failure {
+    let message = error.to_string();
+    match error {
+        verify::Error::Volume { path, source } => volume_failure(&path, *source),
+        verify::Error::Key { .. } => {
+            Failure::new(Exit::Key, message, "give the key the volume was made for, or check without one: --keyless")
+        }
+        verify::Error::OtherJob { .. } => {
+            Failure::new(Exit::Volume, message, "check the volumes of each job by themselves")
+        }
+        _ => Failure::new(Exit::Usage, message, "give each volume once"),
+    }
+}
+
+/// Sum of the lengths of all files, for the bar only.
+fn total_bytes(args: &Args, world: &World) -> u64 {
+    let volumes = args.volumes.iter().filter_map(|dir| Volume::open(std::sync::Arc::clone(&world.fs), dir).ok());
+    let sizes = volumes.flat_map(|volume| {
+        let size = |name: &String| volume.fs().stat(&volume.root().join(name)).map_or(0, |stat| stat.len);
+        volume.files().unwrap_or_default().iter().map(size).collect::<Vec<_>>()
+    });
+    sizes.sum()
+}
+
+struct Bar(ProgressBar);
+
+impl Bar {
+    /// Draws only where standard error is a terminal.
+    fn new(total: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let style = "{bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self(bar)
+    }
+}
+
+impl Monitor for Bar {
+    fn bytes(&self, count: u64) {
+        self.0.inc(count);
+    }
+
+    fn files(&self, _count: u64) {}
+
+    fn message(&self, text: &str) {
+        self.0.println(text);
+    }
+}
+
+fn text(report: &Report) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    for volume in &report.volumes {
+        let state = if volume.sealed { "sealed" } else { "open" };
+        let way = match volume.read {
+            "direct" => "past the page cache",
+            "dropped-cache" => "after dropping the page cache",
+            _ => "through the page cache, which may hide what the medium holds",
+        };
+        writeln!(
+            out,
+            "volume {} at {}: {state}, {} packs, {} frames, {} read {way}",
+            volume.number,
+            volume.path,
+            volume.packs,
+            Count::new(volume.frames),
+            Bytes::new(volume.bytes),
+        )?;
+        let how = match (volume.opened, volume.pack_sums_compared) {
+            (true, true) => "every frame opened; every SHA-256 compared with SHA256SUMS",
+            (true, false) => "every frame opened with the key, which proves more than the SHA-256 of the packs",
+            (false, true) => "every SHA-256 compared with SHA256SUMS; every frame's checksum compared",
+            (false, false) => "every frame's checksum compared",
+        };
+        writeln!(out, "  {how}")?;
+    }
+    if report.keyed {
+        contents(&mut out, report)?;
+    }
+    for note in &report.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    for file in &report.keys_missing {
+        writeln!(out, "no key for {file}: checked without one")?;
+    }
+    for finding in &report.findings {
+        self::finding(&mut out, finding)?;
+    }
+    match report.findings.len() as u64 + report.findings_unlisted {
+        0 if report.keys_missing.is_empty() => writeln!(out, "all is well")?,
+        0 => writeln!(out, "nothing is damaged as far as the keys at hand can tell")?,
+        1 => writeln!(out, "1 finding")?,
+        count => writeln!(out, "{} findings", Count::new(count))?,
+    }
+    Ok(out)
+}
+
+fn contents(out: &mut String, report: &Report) -> std::fmt::Result {
+    let files = if report.files_whole == 1 { "file" } else { "files" };
+    write!(
+        out,
+        "{} {files} whole ({}), each equal to the SHA-256 taken at the source; {} other entries",
+        Count::new(report.files_whole),
+        Bytes::new(report.files_bytes),
+        Count::new(report.others),
+    )?;
+    match report.problems {
+        0 => writeln!(out)?,
+        count => writeln!(out, "; {} recorded as not staged", Count::new(count))?,
+    }
+    if report.not_here > 0 {
+        writeln!(out, "not here: parts of {} files are on volumes that were not given", Count::new(report.not_here))?;
+        for path in report.not_here_paths.iter().take(LISTED_MAX) {
+            writeln!(out, "  {path}")?;
+        }
+    }
+    Ok(())
+}
+
+fn finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
+    write!(out, "finding ({}): volume {}, {}", finding.kind.word(), finding.volume, finding.file)?;
+    if let Some(frames) = finding.frames {
+        match frames {
+            Span { from, to } if to <= from => write!(out, ", before frame {from}")?,
+            Span { from, to } if to == from + 1 => write!(out, ", frame {from}")?,
+            Span { from, to } => write!(out, ", frames {from} to {}", to - 1)?,
+        }
+    }
+    if let Some(Span { from, to }) = finding.bytes {
+        write!(out, ", bytes {from} to {}", to.saturating_sub(1))?;
+    }
+    writeln!(out, ": {}", finding.text)?;
+    for lost in finding.lost.iter().take(LISTED_MAX) {
+        let Span { from, to } = lost.bytes;
+        let path = if lost.path.is_empty() { format!("entry {}", lost.id) } else { lost.path.clone() };
+        writeln!(out, "  lost: {path}, bytes {from} to {}", to.saturating_sub(1))?;
+    }
+    match finding.lost.len().saturating_sub(LISTED_MAX) {
+        0 => Ok(()),
+        more => writeln!(out, "  lost: {more} more ranges, all in --json"),
+    }
+}

@@ -1,0 +1,318 @@
+//! One volume: surface, slots, packs in order, `MANIFEST`.
+//!
+//! With a key two threads share the work of a volume: one walks the packs and reads them once, the other opens what it
+//! brings, on all processors. The channel between them has no room of its own, so at most two groups are in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::crypto::OpeningKey;
+use crate::format::{FooterReason, PackHeader, ReadBack};
+use crate::monitor::Monitor;
+use crate::sys::budget::MemoryBudget;
+use crate::verify::finding::{Finding, FindingKind, chain};
+use crate::verify::join::Join;
+use crate::verify::manifest::{PackFacts, RecordSums, compare};
+use crate::verify::opened::{Nameless, PackCheck};
+use crate::verify::report::VolumeFacts;
+use crate::verify::surface::{Surface, check_slot};
+use crate::verify::walk::{Group, Walked, Walking, unreadable, walk};
+use crate::volume::{Error, Keyring, MANIFEST, SEALED, SUMS, Volume, pack_name};
+
+/// What every volume's check needs.
+pub(super) struct Context<'a> {
+    /// Run keys; `None`: without a key.
+    pub(super) keyring: Option<&'a Keyring>,
+    /// Whether the SHA-256 of packs and `MANIFEST` is compared.
+    pub(super) pack_sums: bool,
+    pub(super) join: &'a Mutex<Join>,
+    pub(super) budget: &'a MemoryBudget,
+    pub(super) monitor: &'a dyn Monitor,
+}
+
+/// What one volume came to.
+pub(super) struct Outcome {
+    pub(super) facts: VolumeFacts,
+    pub(super) findings: Vec<Finding>,
+    pub(super) notes: Vec<String>,
+    pub(super) problems: u64,
+    pub(super) keys_missing: Vec<String>,
+}
+
+struct Check<'a> {
+    volume: &'a Volume,
+    context: &'a Context<'a>,
+    surface: Surface,
+    way: ReadBack,
+    outcome: Outcome,
+    packs: BTreeMap<u32, PackFacts>,
+    sums: RecordSums,
+    nameless: Vec<Nameless>,
+}
+
+/// Checks one volume.
+///
+/// # Errors
+/// When the volume goes away; everything else is a finding.
+pub(super) fn check(volume: &Volume, context: &Context<'_>) -> Result<Outcome, Error> {
+    let surface = Surface::look(volume)?;
+    let header = volume.header();
+    let facts = VolumeFacts {
+        number: header.number,
+        volume: header.volume.to_string(),
+        job: header.job.to_string(),
+        path: volume.root().display().to_string(),
+        sealed: surface.sealed.is_some(),
+        packs: 0,
+        bytes: 0,
+        frames: 0,
+        read: ReadBack::Direct.word(),
+        pack_sums_compared: context.pack_sums && !surface.sums.is_empty(),
+        opened: context.keyring.is_some(),
+    };
+    let (findings, notes) = (surface.findings.clone(), surface.notes.clone());
+    let outcome = Outcome { facts, findings, notes, problems: 0, keys_missing: Vec::new() };
+    let mut check = Check {
+        volume,
+        context,
+        surface,
+        way: ReadBack::Direct,
+        outcome,
+        packs: BTreeMap::new(),
+        sums: RecordSums::default(),
+        nameless: Vec::new(),
+    };
+    check.small_files();
+    for run in volume.slots()? {
+        check.outcome.findings.extend(check_slot(volume, run));
+    }
+    for number in check.pack_numbers()? {
+        check.pack(number);
+    }
+    check.manifest();
+    check.outcome.facts.read = check.way.word();
+    check.outcome.facts.packs = check.packs.len() as u64;
+    Ok(check.outcome)
+}
+
+impl Check<'_> {
+    fn number(&self) -> u32 {
+        self.volume.header().number
+    }
+
+    /// Files that are neither packs nor `MANIFEST`, against `SHA256SUMS`.
+    fn small_files(&mut self) {
+        let is_small =
+            |file: &&String| !file.starts_with("packs/") && ![MANIFEST, SEALED, SUMS].contains(&file.as_str());
+        let files: Vec<String> = self.surface.files.iter().filter(is_small).cloned().collect();
+        for file in files {
+            if !self.surface.sums.contains_key(&file) {
+                continue;
+            }
+            match self.volume.check_file(&file) {
+                Ok((bytes, _, sha256, way)) => {
+                    self.outcome.facts.bytes += bytes;
+                    self.way = self.way.weaker(way);
+                    self.context.monitor.bytes(bytes);
+                    self.outcome.findings.extend(self.surface.compare_sum(self.number(), &file, &sha256));
+                }
+                Err(error) => self.outcome.findings.push(unreadable(self.number(), &file, &error)),
+            }
+        }
+    }
+
+    /// Packs that are there and packs that are listed, by number.
+    fn pack_numbers(&mut self) -> Result<Vec<u32>, Error> {
+        let present = self.volume.packs()?;
+        let listed = self.surface.sums.keys().filter_map(|file| file.strip_prefix("packs/")?.strip_suffix(".pack"));
+        let missing = listed.filter_map(|number| number.parse().ok()).filter(|number| !present.contains(number));
+        for number in missing.collect::<Vec<u32>>() {
+            self.lose_whole_pack(number);
+        }
+        Ok(present)
+    }
+
+    /// Nothing of the pack can be shown: `MANIFEST` is asked what it held.
+    fn lose_whole_pack(&mut self, pack: u32) {
+        let frames = crate::verify::finding::Span { from: 0, to: u64::MAX };
+        self.nameless.push(Nameless { pack, frames, bytes: None, known: Default::default() });
+    }
+
+    fn pack(&mut self, number: u32) {
+        let file = format!("packs/{}", pack_name(number));
+        let walked = self.walk_file(number, &file);
+        match walked {
+            Ok(Some((header, walked, reason))) => {
+                let damaged = walked.damaged || !walked.findings.is_empty();
+                let facts = PackFacts {
+                    frames: walked.frames,
+                    file_bytes: walked.file_bytes,
+                    crc64: walked.crc64,
+                    commits: walked.commits,
+                    reason,
+                    run: header.run,
+                    damaged,
+                };
+                self.packs.insert(number, facts);
+                self.outcome.findings.extend(walked.findings);
+            }
+            Ok(None) => self.lose_whole_pack(number),
+            Err(error) => {
+                self.outcome.findings.push(unreadable(self.number(), &file, &error));
+                self.lose_whole_pack(number);
+            }
+        }
+    }
+
+    /// Walks one file, with its key if there is one. `None` when its header is damaged: what was found is noted then.
+    fn walk_file(
+        &mut self,
+        number: u32,
+        file: &str,
+    ) -> Result<Option<(PackHeader, Walked, Option<FooterReason>)>, Error> {
+        let with_sha256 = self.context.pack_sums && self.surface.sums.contains_key(file);
+        let checked = self.volume.check_pack(number, with_sha256)?;
+        self.way = self.way.weaker(checked.way);
+        self.outcome.facts.bytes += checked.walk.file_bytes();
+        let key = checked.header.as_ref().ok().and_then(|header| self.key_of(header, file));
+        let walking = Walking {
+            volume: self.number(),
+            file: file.to_owned(),
+            is_manifest: number == 0,
+            sealed: self.surface.has_seal,
+            keep: key.as_ref().filter(|_| number != 0).map(|_| self.context.budget),
+            monitor: self.context.monitor,
+        };
+        let (mut walked, reason) = match (&checked.header, key, self.context.keyring) {
+            (Ok(header), Some(key), Some(keyring)) if number != 0 => {
+                let check = PackCheck::new(self.volume, keyring, header.clone(), &checked.header_bytes, key, file);
+                self.walk_opening(checked.walk, &walking, check)?
+            }
+            _ => (walk(checked.walk, &walking, |_| {})?, None),
+        };
+        self.outcome.facts.frames += walked.frames;
+        self.context.monitor.files(1);
+        self.outcome.notes.append(&mut walked.notes);
+        if let Some(sha256) = &walked.sha256 {
+            walked.findings.extend(self.surface.compare_sum(self.number(), file, sha256));
+        }
+        match checked.header {
+            Ok(header) => Ok(Some((header, walked, reason))),
+            Err(error) => {
+                let finding = Finding::new(FindingKind::Header, self.number(), file, chain(&error)).bytes(0, 4096);
+                self.outcome.findings.push(finding);
+                self.outcome.findings.extend(walked.findings);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The key of a file, or a note that it is missing, or a finding that it does not fit.
+    fn key_of(&mut self, header: &PackHeader, file: &str) -> Option<OpeningKey> {
+        let keyring = self.context.keyring?;
+        let Ok(run) = keyring.get(header.run, self.volume.root()) else {
+            self.outcome.keys_missing.push(format!("volume {}, {file}: run {}", self.number(), header.run));
+            return None;
+        };
+        match OpeningKey::from_header(run, header) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                let finding = Finding::new(FindingKind::Header, self.number(), file, chain(&error)).bytes(0, 4096);
+                self.outcome.findings.push(finding);
+                None
+            }
+        }
+    }
+
+    fn walk_opening(
+        &mut self,
+        frames: crate::volume::FrameWalk,
+        walking: &Walking<'_>,
+        mut check: PackCheck<'_>,
+    ) -> Result<(Walked, Option<FooterReason>), Error> {
+        let (sender, receiver) = crossbeam_channel::bounded::<Group>(0);
+        let (join, sums) = (self.context.join, &mut self.sums);
+        let mut walked = std::thread::scope(|scope| {
+            let check = &mut check;
+            let opener = scope.spawn(move || {
+                for group in receiver {
+                    check.group(&group, join, sums);
+                }
+            });
+            let walked = walk(frames, walking, |group| {
+                let _ = sender.send(group); // the other side is gone only after a panic, which the join below passes on
+            });
+            drop(sender);
+            match opener.join() {
+                Ok(()) => walked,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })?;
+        if !walked.footer && walking.sealed {
+            check.lose_the_rest();
+        }
+        self.nameless.append(&mut check.nameless);
+        self.outcome.problems += check.problems;
+        merge(&mut walked.findings, check.findings);
+        Ok((walked, check.reason))
+    }
+
+    fn manifest(&mut self) {
+        if !self.surface.files.contains(MANIFEST) {
+            return;
+        }
+        if !self.surface.has_seal {
+            return; // an unfinished seal leaves one, and nothing refers to it
+        }
+        match self.walk_file(0, MANIFEST) {
+            Err(error) => self.outcome.findings.push(unreadable(self.number(), MANIFEST, &error)),
+            Ok(None) => {}
+            Ok(Some((header, walked, _))) => {
+                let is_whole = walked.findings.is_empty();
+                self.outcome.findings.extend(walked.findings);
+                let opens =
+                    self.context.keyring.is_some_and(|keyring| keyring.get(header.run, self.volume.root()).is_ok());
+                if let Some(keyring) = self.context.keyring.filter(|_| is_whole && opens) {
+                    self.compare_manifest(keyring);
+                }
+            }
+        }
+    }
+
+    fn compare_manifest(&mut self, keyring: &Keyring) {
+        if !self.outcome.keys_missing.is_empty() {
+            return; // packs that were not opened cannot be compared
+        }
+        let compared = compare(self.volume, keyring, &self.packs, &self.sums, &self.nameless);
+        self.outcome.problems = self.outcome.problems.max(compared.problems);
+        let number = self.number();
+        for (range, lost) in self.nameless.iter().zip(compared.named) {
+            let is_cause = |finding: &&mut Finding| {
+                finding.volume == number
+                    && finding.pack == Some(range.pack)
+                    && (range.bytes.is_none() || finding.bytes == range.bytes)
+            };
+            if let Some(finding) = self.outcome.findings.iter_mut().find(is_cause) {
+                finding.lost.extend(lost);
+            }
+        }
+        self.outcome.findings.extend(compared.findings);
+    }
+}
+
+/// Adds the findings of the opener to those of the walker; one that is already there only gains what it cost.
+fn merge(walked: &mut Vec<Finding>, opened: Vec<Finding>) {
+    for finding in opened {
+        let same =
+            |there: &&mut Finding| there.kind == finding.kind && there.bytes == finding.bytes && there.bytes.is_some();
+        match walked.iter_mut().find(same) {
+            Some(there) => there.lost.extend(finding.lost),
+            None => walked.push(finding),
+        }
+    }
+}
+
+/// Locks, also after another thread's panic, which is passed on elsewhere.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,169 @@
+//! The corpora of the fuzz targets, replayed on the ordinary toolchain: an input that once broke something never does again.
+//!
+//! `PACKMULE_WRITE_CORPUS=1` writes the seeds anew.
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+use std::path::{Path, PathBuf};
+
+use packmule::digest::Crc64;
+use packmule::format::record::{Content, Piece, Problem, ProblemCode, Record};
+use packmule::format::{
+    Commit, Footer, FooterReason, FrameHeader, FrameKind, Inner, JobId, PackHeader, PackKind, ReadBack, RunId, Sealed,
+    SlotText, SumLine, VolumeHeader, VolumeId, render_sums,
+};
+
+use crate::verify_kit::{begin, extent, noise, other};
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target)
+}
+
+#[test]
+fn every_input_of_every_corpus_gives_a_value_or_an_error() {
+    for (name, target) in targets::TARGETS {
+        let mut inputs = 0;
+        for item in std::fs::read_dir(corpus(name)).unwrap() {
+            target(&std::fs::read(item.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0, "{name} has no corpus");
+    }
+}
+
+#[test]
+fn every_seed_with_any_bit_flipped_or_cut_anywhere_gives_a_value_or_an_error() {
+    for (name, target) in targets::TARGETS {
+        for item in std::fs::read_dir(corpus(name)).unwrap() {
+            let good = std::fs::read(item.unwrap().path()).unwrap();
+            for bit in 0..good.len().min(600) * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                target(&bad);
+            }
+            for end in 0..good.len().min(600) {
+                target(&good[..end]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_seeds_are_written_when_they_are_asked_for() {
+    if std::env::var_os("PACKMULE_WRITE_CORPUS").is_none() {
+        return;
+    }
+    for (target, name, bytes) in seeds() {
+        std::fs::create_dir_all(corpus(target)).unwrap();
+        std::fs::write(corpus(target).join(name), bytes).unwrap();
+    }
+}
+
+fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let mut seeds = headers();
+    let mut frame = vec![0; 32];
+    frame.extend_from_slice(&[7; 100]);
+    FrameHeader::write(FrameKind::Data, 3, &mut frame).unwrap();
+    seeds.push(("frame", "data", frame));
+    seeds.push(("frame", "stored", [&Inner { zstd: false, plain_bytes: 3 }.encode()[..], b"abc"].concat()));
+    let commit = Commit {
+        first_index: 1,
+        frame_count: 2,
+        at: 4096,
+        data_plain_bytes: 4,
+        record_count: 5,
+        number: 1,
+        chain: [7; 32],
+    };
+    seeds.push(("commit", "commit", commit.encode()));
+    let footer = Footer {
+        frame_count: 3,
+        commit_count: 1,
+        at: 8192,
+        data_plain_bytes: 4,
+        record_count: 5,
+        chain: [6; 32],
+        reason: FooterReason::Complete,
+    };
+    seeds.push(("commit", "footer", footer.encode()));
+    seeds.push(("record", "all", records()));
+    let slot = SlotText { job: JobId([0x11; 16]), run: RunId([0x22; 16]), key: zeroize::Zeroizing::new([0x33; 32]) };
+    seeds.push(("slot", "slot", slot.encode().as_bytes().to_vec()));
+    let lines = ["README.txt", "VOLUME", "packs/00000001.pack", "MANIFEST"];
+    let lines: Vec<SumLine> = lines.iter().map(|path| SumLine { sha256: [9; 32], path: (*path).to_owned() }).collect();
+    seeds.push(("seal", "sums", render_sums(&lines).into_bytes()));
+    let sealed = Sealed {
+        job: JobId([1; 16]),
+        volume: VolumeId([2; 16]),
+        number: 1,
+        packs: 1,
+        bytes: 99,
+        sealed_at: "2026-11-23T00:00:00Z".to_owned(),
+        read_back: ReadBack::Direct,
+        sums_sha256: [3; 32],
+    };
+    seeds.push(("seal", "sealed", sealed.encode().into_bytes()));
+    seeds.push(("unlock_code", "code", b"PACKM-0VES0-N0RD1-NARYD-R1VQK".to_vec()));
+    seeds.push(("unlock_code", "typed", b"packm oveso nordi naryd rivqk\n".to_vec()));
+    seeds.push(("path", "hostile", b"dir/new\nline \xff\\ \xe2\x80\xae".to_vec()));
+    seeds.push(("path", "outside", b"../../etc/passwd".to_vec()));
+    seeds
+}
+
+fn headers() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let volume = VolumeHeader {
+        may_ignore: 0,
+        job: JobId([1; 16]),
+        volume: VolumeId([2; 16]),
+        number: 3,
+        created_ns: 4,
+        job_salt: [5; 32],
+        job_public_key: [6; 32],
+    };
+    let pack = PackHeader {
+        kind: PackKind::Pack,
+        may_ignore: 0,
+        job: JobId([1; 16]),
+        volume: VolumeId([2; 16]),
+        volume_number: 3,
+        number: 4,
+        run: RunId([5; 16]),
+        frame_plain_bytes_max: 65536,
+        created_ns: 6,
+        salt: [7; 32],
+        key_commitment: [8; 32],
+    };
+    vec![("header", "volume", volume.encode()), ("header", "pack", pack.encode())]
+}
+
+fn records() -> Vec<u8> {
+    use packmule::format::record::{EntryType, PackRecord, Summary};
+    let whole = noise(1, 128);
+    let piece = Piece { frame: 1, at: 0, bytes: 128 };
+    let pack = PackRecord {
+        number: 1,
+        frame_count: 2,
+        file_bytes: 3,
+        crc64: Crc64(4),
+        commit_count: 5,
+        reason: FooterReason::Cut,
+        run: RunId([6; 16]),
+    };
+    let problem = Problem { id: 0, code: ProblemCode::Vanished, errno: 2, path: b"gone".to_vec(), text: "gone".into() };
+    let records = [
+        other(1, b"dir", EntryType::Directory, b"", 0),
+        other(2, b"dir/link", EntryType::Symlink, b"target", 0),
+        Record::Entry(crate::volume_kit::entry(3, b"file", &whole)),
+        begin(3, b"file", 128),
+        Record::Extent(extent(3, &whole, 0, 128, Content::Stored(vec![piece]))),
+        Record::Problem(problem),
+        Record::Pack(pack),
+        Record::Summary(Summary { entries: 3, extents: 1, problems: 1, content_bytes: 128, packs: 1, pack_bytes: 3 }),
+    ];
+    let mut bytes = Vec::new();
+    for record in &records {
+        record.encode(&mut bytes).unwrap();
+    }
+    bytes
+}

@@ -1,0 +1,406 @@
+#!/usr/bin/env python3
+"""A second reader of packmule volumes, written from manifests/formats/ alone.
+
+It shares no code and no library with packmule: AES-256-GCM and HKDF come from `cryptography`, zstd from `zstandard`, and
+key slots are opened by calling the `age` program. It reads one or more volumes of a job, checks every rule it meets, and
+writes the files below a directory. It prints one line of JSON with what it found.
+
+    read_volume.py IDENTITY_FILE OUTPUT_DIR VOLUME...
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import struct
+import subprocess
+import sys
+
+try:
+    import zstandard
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+except ImportError as missing:
+    print(f"MISSING: {missing}", file=sys.stderr)
+    sys.exit(77)
+
+
+class Reject(Exception):
+    """The volume breaks a rule of the format."""
+
+
+def need(condition, rule):
+    if not condition:
+        raise Reject(rule)
+
+
+# -- volume.md section 1: CRC-64/NVME -------------------------------------------------------------------------------
+
+def _crc_table():
+    table = []
+    for byte in range(256):
+        value = byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x9A6C9329AC4BC9B5 if value & 1 else 0)  # 0xAD93D23594C93659, reflected
+        table.append(value)
+    return table
+
+
+TABLE = _crc_table()
+
+
+def crc64(*parts):
+    value = 0xFFFFFFFFFFFFFFFF
+    for part in parts:
+        for byte in part:
+            value = TABLE[(value ^ byte) & 0xFF] ^ value >> 8
+    return value ^ 0xFFFFFFFFFFFFFFFF
+
+
+assert crc64(b"123456789") == 0xAE8B14860A799888
+
+
+def hkdf(ikm, salt, info, length):
+    key = hmac.new(salt, ikm, hashlib.sha256).digest()
+    out, block = b"", b""
+    for counter in range(1, -(-length // 32) + 1):
+        block = hmac.new(key, block + info + bytes([counter]), hashlib.sha256).digest()
+        out += block
+    return out[:length]
+
+
+# -- volume.md ------------------------------------------------------------------------------------------------------
+
+def read_header(root):
+    data = open(os.path.join(root, "VOLUME"), "rb").read()
+    need(len(data) == 512, "V4")
+    magic, version, zero, size, must, _may = struct.unpack_from("<8sHHIQQ", data)
+    need(magic == b"\x89PMV\r\n\x1a\n" and version == 1 and zero == 0 and size == 512, "V3")
+    need(must == 0, f"V3: unknown must-understand bits {must:#x}")
+    job, volume, number, zero, created = struct.unpack_from("<16s16sIIQ", data, 32)
+    need(any(job) and any(volume) and number and not zero, "V3")
+    need(not any(data[144:504]), "V1")
+    need(struct.unpack_from("<Q", data, 504)[0] == crc64(data[:504]), "V3: crc64")
+    return {"job": job, "volume": volume, "number": number, "salt": data[80:112]}
+
+
+def read_seal(root, header):
+    path = os.path.join(root, "SEALED")
+    if not os.path.exists(path):
+        return False
+    text = open(path, "rb").read()
+    need(len(text) <= 65536, "V10")
+    lines = [line.split(": ", 1) for line in text.decode("ascii").splitlines()]
+    names = [name for name, _ in lines if not name.startswith("x-")]
+    need(names == ["packmule-sealed", "job", "volume", "number", "packs", "bytes", "sealed", "read-back", "sums-sha256", "crc64"], "V7")
+    said = dict(lines)
+    body = text[: text.rindex(b"crc64: ")]
+    need(said["crc64"] == f"{crc64(body):016x}", "V7: crc64")
+    need(said["job"] == header["job"].hex() and said["volume"] == header["volume"].hex(), "V7: job, volume")
+    need(int(said["number"]) == header["number"], "V7: number")
+    sums = open(os.path.join(root, "SHA256SUMS"), "rb").read()
+    need(said["sums-sha256"] == hashlib.sha256(sums).hexdigest(), "V7: sums-sha256")
+    listed = []
+    for line in sums.decode("ascii").splitlines():
+        digest, name = line.split("  ", 1)
+        listed.append(name)
+        data = open(os.path.join(root, name), "rb").read()
+        need(hashlib.sha256(data).hexdigest() == digest, f"V6: {name}")
+    present = ["README.txt", "VOLUME"]
+    for below in ("slots", "packs"):
+        present += sorted(f"{below}/{name}" for name in os.listdir(os.path.join(root, below)))
+    need(listed == present + ["MANIFEST"], "V6: files listed and present")
+    return True
+
+
+def open_slots(root, header, identity):
+    keys = {}
+    for name in os.listdir(os.path.join(root, "slots")):
+        run = name.removesuffix(".age")
+        done = subprocess.run(["age", "-d", "-i", identity, os.path.join(root, "slots", name)], capture_output=True, check=False)
+        need(done.returncode == 0, f"age: {done.stderr.decode(errors='replace')}")
+        lines = done.stdout.decode("ascii").split("\n")
+        need(lines[:3] == ["packmule-run-key 1", f"job {header['job'].hex()}", f"run {run}"] and lines[4:] == [""], "K1")
+        keys[bytes.fromhex(run)] = bytes.fromhex(lines[3].removeprefix("key "))
+    return keys
+
+
+# -- pack.md --------------------------------------------------------------------------------------------------------
+
+MARK = b"\xf5PMF\r\n\x1a\n"
+DATA, ENTRIES, COMMIT, FOOTER = 1, 2, 3, 4
+
+
+class Pack:
+    """A pack or MANIFEST: its frames by index, its records, checked."""
+
+    def __init__(self, path, number, header, keys):
+        self.data = open(path, "rb").read()
+        self.number = number
+        self.keys = keys
+        self.frames = {}
+        self.records = []
+        self.closed = False
+        self.read_head(header)
+        self.read_frames()
+
+    def read_head(self, header):
+        head = self.head = self.data[:4096]
+        need(len(head) == 4096, "P1")
+        magic, version, kind, size, must, _may = struct.unpack_from("<8sHHIQQ", head)
+        need(magic == b"\x89PMP\r\n\x1a\n" and version == 1 and size == 4096 and must == 0, "P1")
+        need(kind == (1 if self.number else 2), "P1: kind")
+        job, volume, volume_number, number, self.run = struct.unpack_from("<16s16sII16s", head, 32)
+        need((job, volume, volume_number) == (header["job"], header["volume"], header["number"]), "P1: belongs elsewhere")
+        need(number == self.number and any(self.run), "P1: number, run")
+        self.plain_max, zero = struct.unpack_from("<II", head, 88)
+        need(4096 <= self.plain_max <= 16777216 and zero == 0, "P1")
+        need(not any(head[168:4088]) and struct.unpack_from("<Q", head, 4088)[0] == crc64(head[:4088]), "P1: crc64")
+        okm = hkdf(self.keys[self.run], head[104:136], b"packmule/1 pack" + head[:104], 64)
+        need(okm[32:] == head[136:168], "P1: key_commitment")
+        self.cipher = AESGCM(okm[:32])
+
+    def open(self, cipher, frame, body):
+        nonce = bytes(8) + frame[12:16]
+        try:
+            return cipher.decrypt(nonce, body, self.head[32:72] + frame[8:24])
+        except Exception as error:
+            raise Reject(f"P6: {error!r}") from error
+
+    def read_frames(self):
+        at, index, after_footer = 4096, 0, False
+        group, first, commits = [], 0, 0
+        chain = hashlib.sha256(self.head).digest()
+        group_data = group_records = total_data = total_records = 0
+        pending, pending_records = {}, []
+        while at < len(self.data):
+            if after_footer or not any(self.data[at : at + 8]):
+                end = (at // 4096 + 1) * 4096
+                need(not any(self.data[at:end]), "P3")
+                at = end
+                continue
+            frame = self.data[at : at + 32]
+            mark, kind, own, body_bytes, zero, crc = struct.unpack("<8sB3xIIIQ", frame)
+            need(mark == MARK and not any(frame[9:12]) and zero == 0 and own == index, f"P2 at {at}")
+            limit = {DATA: self.plain_max + 24, ENTRIES: 1048576 + 24, COMMIT: 80, FOOTER: 168}.get(kind)
+            need(limit is not None and body_bytes <= limit and (kind < COMMIT or body_bytes == limit), "P4")
+            body = self.data[at + 32 : at + 32 + body_bytes]
+            need(len(body) == body_bytes and crc64(frame[:24], body) == crc, f"P2: crc64 at {at}")
+            end = at + 32 + body_bytes
+            place = -(-end // 64) * 64
+            need(not any(self.data[end:place]), "P3")
+            if kind in (DATA, ENTRIES):
+                plain = self.plain(frame, body, self.plain_max if kind == DATA else 1048576)
+                group.append(crc)
+                if kind == DATA:
+                    need(self.number, "MANIFEST holds no data")
+                    pending[index] = plain
+                    group_data += len(plain)
+                else:
+                    read = list(records(plain))
+                    pending_records += read
+                    group_records += len(read)
+            elif kind == COMMIT:
+                need(at % 4096 == 0, "commit at a multiple of 4096")
+                chain = hashlib.sha256(chain + b"".join(struct.pack("<Q", value) for value in group)).digest()
+                expected = struct.pack("<IIQQII", first, index - first, at, group_data, group_records, commits + 1) + chain
+                need(self.open(self.cipher, frame, body) == expected, f"P8 at {at}")
+                commits += 1
+                total_data, total_records = total_data + group_data, total_records + group_records
+                self.frames.update(pending)  # nothing of a group is shown before its commit (P12)
+                self.records += pending_records
+                group, first, group_data, group_records, pending, pending_records = [], index + 1, 0, 0, {}, []
+                place = -(-place // 4096) * 4096
+                need(not any(self.data[end:place]), "P3")
+            else:
+                run, salt, commitment = struct.unpack_from("<16s32s32s", body)
+                okm = hkdf(self.keys[run], salt, b"packmule/1 footer" + self.head[:72] + run, 64)
+                need(okm[32:] == commitment, "footer commitment")
+                plain = self.open(AESGCM(okm[:32]), frame, body[80:])
+                expected = struct.pack("<IIQQQ", index, commits, at, total_data, total_records) + chain
+                need(plain[:64] == expected and plain[64] in (1, 2) and not any(plain[65:]) and not group, "P9")
+                after_footer = self.closed = True
+            index += 1
+            at = place
+
+    def plain(self, frame, body, limit):
+        inner = self.open(self.cipher, frame, body)
+        codec, plain_bytes = struct.unpack_from("<B3xI", inner)
+        need(codec in (0, 1) and not any(inner[1:4]) and 1 <= plain_bytes <= limit, "P7")
+        payload = inner[8:]
+        if codec == 1:
+            payload = zstandard.ZstdDecompressor().decompressobj().decompress(payload)
+        need(len(payload) == plain_bytes, "P7: length")
+        return payload
+
+
+# -- manifest.md ----------------------------------------------------------------------------------------------------
+
+def records(plain):
+    at = 0
+    while at < len(plain):
+        size, kind, zero = struct.unpack_from("<IHH", plain, at)
+        need(8 <= size <= len(plain) - at and zero == 0, "M1")
+        body = plain[at + 8 : at + size]
+        at += size
+        if kind == 1:
+            yield entry(body)
+        elif kind == 2:
+            yield "begin", {"id": struct.unpack_from("<Q", body)[0]}
+        elif kind == 3:
+            yield extent(body)
+        elif kind == 4:
+            path_bytes, _text_bytes = struct.unpack_from("<HH", body, 14)
+            yield "problem", {"path": body[24 : 24 + path_bytes]}
+        elif kind == 5:
+            number, frames, file_bytes, crc, commits, reason, run = struct.unpack("<IIQQIB3x16s", body)
+            yield "pack", {"number": number, "bytes": file_bytes, "crc64": crc, "frames": frames, "run": run}
+        elif kind == 6:
+            yield "summary", dict(zip(("entries", "extents", "problems", "content_bytes", "packs", "pack_bytes"), struct.unpack("<6Q", body), strict=True))
+        elif kind == 7:
+            yield "deleted", {}
+        else:
+            need(kind >= 0x8000, f"M1: unknown kind {kind}")
+
+
+def entry(body):
+    (identity, generation, kind, state, zero, mode, uid, gid, mtime_ns, mtime_s, size, extents, major, minor, zero2, crc, sha, link) = (
+        struct.unpack_from("<QIBBHIIIIqQIIIIQ32sQ", body)
+    )
+    need(identity and generation and 1 <= kind <= 8 and state <= 1 and not zero and not zero2 and mode <= 0o7777, "M3")
+    lengths = struct.unpack_from("<HHHHI", body, 112)
+    parts, at = [], 124
+    for length in lengths:
+        parts.append(body[at : at + length])
+        at += length
+    need(at == len(body), "M2")
+    path = parts[0]
+    names = path.split(b"/")
+    need(b"\0" not in path and len(path) <= 32767, "M8")
+    need((path == b"" and kind == 2) or not ({b"", b".", b".."} & set(names)), "M8")
+    return "entry", {
+        "id": identity, "generation": generation, "type": kind, "mode": mode, "mtime": mtime_s * 10**9 + mtime_ns,
+        "size": size, "extents": extents, "crc64": crc, "sha256": sha, "link": link, "path": path, "target": parts[1],
+    }  # fmt: skip
+
+
+def extent(body):
+    identity, generation, flags, offset, length, crc, pack, pieces = struct.unpack_from("<QIB3xQQQII", body)
+    need(identity and generation and flags <= 3 and length and offset + length < 2**63, "M5")
+    at, states = 48, None
+    if flags & 2:
+        need(offset % 64 == 0, "M5")
+        states = (body[48:80], body[80:112])
+        at = 112
+    found = [struct.unpack_from("<III", body, at + 12 * n) for n in range(pieces)]
+    need(at + 12 * pieces == len(body) and (flags & 1) == (pieces == 0), "M5")
+    need(flags & 1 or sum(piece[2] for piece in found) == length, "M5")
+    return "extent", {
+        "id": identity, "generation": generation, "offset": offset, "length": length, "crc64": crc, "pack": pack,
+        "states": states, "pieces": found,
+    }  # fmt: skip
+
+
+def content(pack, record):
+    if not record["pieces"]:
+        return bytes(record["length"])
+    out = b""
+    for frame, at, count in record["pieces"]:
+        plain = pack.frames.get(frame)
+        need(plain is not None and at + count <= len(plain), "M5: a piece lies outside its frame")
+        out += plain[at : at + count]
+    return out
+
+
+# -- the whole ------------------------------------------------------------------------------------------------------
+
+def read_volume(root, identity, state):
+    header = read_header(root)
+    sealed = read_seal(root, header)
+    keys = open_slots(root, header, identity)
+    packs = {}
+    for name in sorted(os.listdir(os.path.join(root, "packs"))):
+        number = int(name.removesuffix(".pack"))
+        pack = packs[number] = Pack(os.path.join(root, "packs", name), number, header, keys)
+        need(pack.closed or not sealed, "P10")
+        for kind, record in pack.records:
+            if kind == "extent":
+                data = content(pack, record)
+                need(crc64(data) == record["crc64"], "M5: crc64")
+                state["extents"].setdefault((record["id"], record["generation"]), {})[record["offset"]] = data
+            elif kind == "entry":
+                old = state["entries"].get(record["id"])
+                if old is None or old["generation"] < record["generation"]:
+                    state["entries"][record["id"]] = record
+            elif kind == "problem":
+                state["problems"].add(record["path"])
+    if sealed:
+        check_manifest(root, header, keys, packs)
+    state["packs"] += len(packs)
+
+
+def check_manifest(root, header, keys, packs):
+    manifest = Pack(os.path.join(root, "MANIFEST"), 0, header, keys)
+    listed = {}
+    counts = dict.fromkeys(("entries", "extents", "problems", "content_bytes", "packs", "pack_bytes"), 0)
+    for kind, record in manifest.records:
+        if kind == "pack":
+            listed[record["number"]] = record
+            counts["packs"] += 1
+            counts["pack_bytes"] += record["bytes"]
+        elif kind == "extent":
+            counts["extents"] += 1
+            counts["content_bytes"] += record["length"]
+        elif kind in ("entry", "problem"):
+            counts["entries" if kind == "entry" else "problems"] += 1
+    need(manifest.records and manifest.records[-1] == ("summary", counts), "M7: SUMMARY")
+    need(set(listed) == set(packs), "M7: packs")
+    for number, record in listed.items():
+        data = packs[number].data
+        need(record["bytes"] == len(data) and record["crc64"] == crc64(data) and record["run"] == packs[number].run, "M7: PACK")
+
+
+def write_out(state, output):
+    files = 0
+    out = os.fsencode(output)
+    ordered = sorted(state["entries"].values(), key=lambda record: (record["type"] == 4, record["path"]))
+    for record in ordered:
+        target = os.path.join(out, record["path"]) if record["path"] else out
+        if record["type"] == 2:
+            os.makedirs(target, exist_ok=True)
+            continue
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if record["type"] == 3:
+            os.symlink(record["target"], target)
+        elif record["type"] == 4:
+            os.link(os.path.join(out, record["target"]), target)
+        elif record["type"] == 1:
+            parts = state["extents"].get((record["id"], record["generation"]), {})
+            data = b""
+            for offset in sorted(parts):
+                need(offset == len(data), f"M6: {record['path']!r} at {offset}")
+                data += parts[offset]
+            need(len(data) == record["size"] and len(parts) == record["extents"], f"M6: {record['path']!r}")
+            need(hashlib.sha256(data).digest() == record["sha256"] and crc64(data) == record["crc64"], f"digest of {record['path']!r}")
+            with open(target, "xb") as file:
+                file.write(data)
+            os.chmod(target, record["mode"])
+            os.utime(target, ns=(record["mtime"], record["mtime"]))
+            files += 1
+    return files
+
+
+def main():
+    identity, output, *volumes = sys.argv[1:]
+    state = {"entries": {}, "extents": {}, "problems": set(), "packs": 0}
+    try:
+        for volume in volumes:
+            below = os.path.join(volume, "packmule")
+            read_volume(below if os.path.isdir(below) else volume, identity, state)
+        files = write_out(state, output)
+    except Reject as rule:
+        print(f"REJECTED: {rule}", file=sys.stderr)
+        sys.exit(4)
+    print(json.dumps({"files": files, "entries": len(state["entries"]), "problems": len(state["problems"]), "packs": state["packs"]}))
+
+
+main()
