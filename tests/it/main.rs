@@ -2,10 +2,10 @@
 #![allow(missing_docs, reason = "tests are documented by their names")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
-mod erase_volumes;
 mod corpus;
 mod damage_flips;
 mod damage_table;
+mod erase_volumes;
 mod extract_cli;
 mod extract_hostile;
 mod extract_kit;
