@@ -154,7 +154,7 @@ pub fn ingest(
             Stopped::Other(error) => error,
         })?
     };
-    let (left, volumes_needed) = left(job, media)?;
+    let (left, volumes_needed) = left(job, media, &options.prefix)?;
     let orphans = if left == 0 { runtime.block_on(orphans(&store, options)).map_err(remote)? } else { Vec::new() };
     // What is still on its way belongs to a run that was stopped; the next one looks at it.
     runtime.shutdown_background();
@@ -211,11 +211,15 @@ async fn orphans(store: &S3Store, options: &Options) -> Result<Vec<OpenUpload>, 
 }
 
 /// Entries staged and without a finished object, and the volumes of the job that are not at hand.
-fn left(job: &Job, media: &[Medium]) -> Result<(u64, Vec<u32>), Error> {
+fn left(job: &Job, media: &[Medium], prefix: &str) -> Result<(u64, Vec<u32>), Error> {
     let staged = job.ledger()?.staged().entries;
     let arrived: u64 =
         job.object_ledger()?.iter().filter(|(state, _)| record::is_done(*state)).map(|(_, c)| c.entries).sum();
-    let left = staged.saturating_sub(arrived);
+    // Without a prefix the top of the dataset has no name in a bucket, and needs no object.
+    let top = if prefix.is_empty() { job.find(b"")? } else { None };
+    let top = top.map(|id| job.entry(id)).transpose()?.flatten();
+    let nameless = u64::from(top.is_some_and(|top| top.state.is_staged()));
+    let left = staged.saturating_sub(arrived + nameless);
     let at_hand: Vec<u32> = media.iter().map(|medium| medium.volume.header().number).collect();
     let absent = job.volumes()?.into_iter().map(|row| row.volume.number).filter(|number| !at_hand.contains(number));
     Ok((left, if left == 0 { Vec::new() } else { absent.collect() }))

@@ -186,13 +186,15 @@ impl<'a, 'j> Recorder<'a, 'j> {
                 return Ok(None);
             }
             Outcome::Failed { reason } => {
-                state.tally.failed += 1;
-                if state.tally.failures.len() < FAILURES_KEPT {
+                // Several parts of one object may fail: it is one failure.
+                let is_new = self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted.entry);
+                if is_new {
+                    state.tally.failed += 1;
+                    self.monitor.objects(1, 0);
+                }
+                if is_new && state.tally.failures.len() < FAILURES_KEPT {
                     state.tally.failures.push(Failure { key: wanted.key.clone(), reason: reason.clone() });
                 }
-                drop(state);
-                self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted.entry);
-                self.monitor.objects(1, 0);
                 object.error = Some(reason);
             }
             Outcome::Proven { etag, grade, was_there } => {

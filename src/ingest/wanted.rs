@@ -64,19 +64,28 @@ pub(super) fn bare_body(entry: &Entry) -> Option<Bytes> {
     }
 }
 
+fn key_for(prefix: &str, entry: &Entry) -> Result<String, KeyError> {
+    let mut key = match entry.path.as_slice() {
+        // The top of the dataset is what the prefix names; without a prefix it has no name in a bucket.
+        [] if !prefix.is_empty() => return Ok(prefix.to_owned()),
+        path => key_of(prefix, path)?,
+    };
+    if entry.entry_type == EntryType::Directory {
+        key.push('/');
+    }
+    if key.len() > KEY_BYTES_MAX {
+        return Err(KeyError::TooLong { key_bytes: key.len() });
+    }
+    Ok(key)
+}
+
 /// The object of an entry. `content` is the entry that has the bytes: for a hard link the file it shares them with, else
 /// the entry itself.
 ///
 /// # Errors
 /// When its path has no key.
 pub(super) fn wanted(prefix: &str, entry: &Entry, content: &Entry, overwrite: bool) -> Result<Arc<Wanted>, KeyError> {
-    let mut key = key_of(prefix, &entry.path)?;
-    if entry.entry_type == EntryType::Directory {
-        key.push('/');
-        if key.len() > KEY_BYTES_MAX {
-            return Err(KeyError::TooLong { key_bytes: key.len() });
-        }
-    }
+    let key = key_for(prefix, entry)?;
     let bare = bare_body(content);
     let (bytes, crc, sha) = match &bare {
         Some(body) => (body.len() as u64, crc64(body), sha256(body)),

@@ -38,6 +38,7 @@ fn small() -> Dataset {
             (b"dir/second name", What::HardLink(3, b"dir/a")),
             (b"sparse", What::Sparse(noise(3, 5000), 100_000)),
             (b"hole", What::Sparse(Vec::new(), 4096)),
+            (b"", What::Directory),
         ],
     )
 }
@@ -72,7 +73,7 @@ fn every_kind_of_entry_becomes_the_object_it_should_be() {
     let lab = Lab::new(FaultPlan::default(), Quirks::default());
     let dataset = small();
     let outcome = run(&dataset, endpoint(&lab), &options()).unwrap();
-    assert_eq!((outcome.tally.sent, outcome.tally.failed, outcome.left), (8, 0, 0), "{outcome:?}");
+    assert_eq!((outcome.tally.sent, outcome.tally.failed, outcome.left), (9, 0, 0), "{outcome:?}");
     assert_eq!(outcome.endpoint.method, Method::FullObjectCrc64);
     assert_content(&lab, "data/dir/a", &noise(1, 1000));
     assert_content(&lab, "data/dir/second name", &noise(1, 1000));
@@ -85,6 +86,7 @@ fn every_kind_of_entry_becomes_the_object_it_should_be() {
     assert_eq!((&*file["file-permissions"], &*file["file-owner"], &*file["file-group"]), ("0100644", "1000", "100"));
     assert_eq!(file["file-mtime"], "1700000000123456789ns");
     assert_eq!(head(&lab, "data/dir/").metadata["file-permissions"], "0040644");
+    assert_eq!(head(&lab, "data/").metadata["file-permissions"], "0040644", "the top of the dataset");
     assert_eq!(head(&lab, "data/dir/link").metadata["file-permissions"], "0120644");
     let job = dataset.job();
     let object = job.object(3).unwrap().unwrap();
@@ -103,6 +105,14 @@ fn the_same_call_again_sends_nothing() {
     faults.after(Operation::PutObject, 0, u32::MAX, Fault::InternalError);
     let again = run(&dataset, endpoint(&lab), &options()).unwrap();
     assert_eq!((again.tally.sent, again.tally.present, again.tally.failed, again.left), (0, 0, 0, 0));
+}
+
+#[test]
+fn without_a_prefix_the_top_of_the_dataset_needs_no_object() {
+    let lab = Lab::new(FaultPlan::default(), Quirks::default());
+    let outcome = run(&small(), endpoint(&lab), &Options { prefix: String::new(), ..options() }).unwrap();
+    assert_eq!((outcome.tally.sent, outcome.tally.failed, outcome.left), (8, 0, 0), "{outcome:?}");
+    assert_content(&lab, "dir/a", &noise(1, 1000));
 }
 
 #[test]
