@@ -136,7 +136,8 @@ fn watch(report: &Report) -> Markup {
 fn turning_points(report: &Report) -> Markup {
     let flips: Vec<String> = report.flips.iter().map(|f| format!("{}: {}", f.change, f.effect)).collect();
     let crossings: Vec<String> = report.break_even.iter().map(|b| b.text.clone()).collect();
-    html! { (list("What would change the answer", &flips)) (list("Where the answer turns", &crossings)) }
+    let failover: Vec<String> = report.failover.iter().map(crate::plan::text::failover).collect();
+    html! { (list("What would change the answer", &flips)) (list("Where the answer turns", &crossings)) (list("If the line must not fail", &failover)) }
 }
 
 fn services(report: &Report) -> Markup {

@@ -11,6 +11,7 @@ pub mod delta;
 mod dist;
 pub mod drives;
 pub mod eligible;
+mod failover;
 pub mod files;
 pub mod html;
 mod hybrid;
@@ -34,6 +35,7 @@ pub mod text;
 mod waves;
 mod world;
 
+pub use failover::Failover;
 pub use inputs::{Error, Inputs};
 pub use outcome::{CostLine, Formula, Lane, Stage};
 pub use own::terminal_slots;

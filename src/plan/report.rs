@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::plan::catalogue::{Catalogue, Confidence, Override};
 use crate::plan::delta::CatchUp;
 use crate::plan::eligible::Reason;
+use crate::plan::failover::{self, Failover};
 use crate::plan::files::Binding;
 use crate::plan::hybrid;
 use crate::plan::inputs::{Error, InputLine, Inputs};
@@ -53,6 +54,8 @@ pub struct Report {
     pub break_even: Vec<BreakEven>,
     /// What would change the answer.
     pub flips: Vec<Flip>,
+    /// What stands in when the recommended private line fails.
+    pub failover: Vec<Failover>,
     /// Services for data that keeps changing.
     pub services: Vec<ServiceAdvice>,
     /// Assumptions used, with their basis.
@@ -233,6 +236,7 @@ pub fn plan(catalogue: &Catalogue, inputs: Inputs) -> Result<Report, Error> {
     let flips = sensitivity::flips(&world, &candidates[chosen], &reports, chosen);
     let break_even = sensitivity::break_even(&world, &candidates, &reports);
     let map = sensitivity::map(&world);
+    let failover = failover::ways(&world, &candidates[chosen].spec);
     let warnings = warnings(&world, &reports, chosen, &tornado);
     let services = streams::advise(catalogue, &world.inputs.sources, reports[chosen].time.p90);
     let header = header(&world);
@@ -248,6 +252,7 @@ pub fn plan(catalogue: &Catalogue, inputs: Inputs) -> Result<Report, Error> {
         tornado,
         break_even,
         flips,
+        failover,
         services,
         assumptions: assumptions(catalogue),
         not_included: NOT_INCLUDED.to_vec(),

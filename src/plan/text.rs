@@ -30,6 +30,7 @@ pub fn render(report: &Report, all: bool) -> String {
     );
     section(&mut text, "What would change it", report.flips.iter().map(|f| format!("{}: {}", f.change, f.effect)));
     section(&mut text, "Where the answer turns", report.break_even.iter().map(|b| b.text.clone()));
+    section(&mut text, "If the line must not fail", report.failover.iter().map(failover));
     services(&mut text, report);
     excluded(&mut text, report, all);
     section(
@@ -150,6 +151,16 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
         }
         let _ = writeln!(text, "{}", wrap(&line, "  - "));
     }
+}
+
+/// One way to stand in for a line, in one sentence.
+pub(crate) fn failover(f: &crate::plan::failover::Failover) -> String {
+    let price = if f.per_month > Usd::ZERO {
+        format!("{} a month", f.per_month.short())
+    } else {
+        "no price of its own".to_owned()
+    };
+    format!("{}: {}, {price}, up in {}; {}", f.way, f.rate, f.lead, f.text)
 }
 
 fn services(text: &mut String, report: &Report) {

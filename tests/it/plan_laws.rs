@@ -96,6 +96,18 @@ fn no_parcel_is_collected_at_a_weekend() {
 }
 
 #[test]
+fn a_private_line_is_shown_with_both_ways_to_stand_in_for_it() {
+    let report = planned(&Request { forbid: vec!["internet".to_owned(), "physical".to_owned()], ..question(100.0) });
+    let ways = &report.failover;
+    let second = ways.iter().find(|f| f.way.starts_with("a second Direct Connect")).expect("shown");
+    let vpn = ways.iter().find(|f| f.way.contains("VPN, standard")).expect("shown");
+    assert_eq!(vpn.rate, BitsPerSecond::new(1_250_000_000));
+    assert!(vpn.lead < second.lead, "a VPN is up sooner");
+    assert!(vpn.per_month > Usd::ZERO && second.per_month > Usd::ZERO);
+    assert!(planned(&Request { forbid: vec!["direct-connect".to_owned()], ..question(100.0) }).failover.is_empty());
+}
+
+#[test]
 fn a_hybrid_is_never_slower_than_its_parts() {
     let report = planned(&Request { devices: Some(Count::new(2)), ..question(500.0) });
     let best = |hybrid: bool| {
