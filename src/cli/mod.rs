@@ -13,6 +13,7 @@ mod ingest;
 pub mod key;
 mod keygen;
 mod plan;
+mod probe;
 mod progress;
 mod report;
 mod scan;
@@ -52,6 +53,8 @@ enum Command {
     Ingest(Box<ingest::Args>),
     /// Say what a job came to, in every form
     Report(report::Args),
+    /// Measure how fast a source is read and volumes are written, for plan
+    Probe(probe::Args),
     /// Look at sources: what is there, and what will bite
     Scan(scan::Args),
     /// Copy sources onto volumes: compressed, encrypted, checksummed; the same command again resumes
@@ -81,6 +84,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Keygen(args) => keygen::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Stage(args) => stage::run(&args),
         Command::Status(args) => status::run(&args),

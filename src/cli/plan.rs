@@ -211,7 +211,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let catalogue = catalogue(&world, args.terms.catalog.as_deref())?;
     let report = report(args, &world, &catalogue)?;
     if let Some(path) = &args.output.html {
-        write_text(&world, path, &html::render(&report, &catalogue))?;
+        super::dataset::write(&*world.fs, path, &html::render(&report, &catalogue))?;
     }
     let text = match &args.output {
         Output { svg: Some(id), .. } => chart::draw(&report, id).map(|chart| chart.svg + "\n").unwrap_or_default(),
@@ -309,27 +309,8 @@ fn read_text(world: &World, path: &Path) -> Result<String, Failure> {
         .map_err(|_| Failure::new(Exit::Usage, format!("{} is not UTF-8 text", path.display()), "write it as TOML"))
 }
 
-/// Writes a report in place of an older one: beside it first, then by renaming, so that no reader sees half of it.
-fn write_text(world: &World, path: &Path, text: &str) -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::of(Exit::Failed, format!("{} cannot be written", path.display()), None, error);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let write = || {
-        match world.fs.remove_file(&partial) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = world.fs.create_new(&partial, Access::Buffered)?;
-        file.write_all_at(text.as_bytes(), 0)?;
-        file.sync_data()?;
-        world.fs.rename_replace(&partial, path)
-    };
-    write().map_err(failed)
-}
-
-fn dataset(world: &World, path: &Path) -> Result<DatasetFile, Failure> {
+/// Reads a dataset file.
+pub(super) fn dataset(world: &World, path: &Path) -> Result<DatasetFile, Failure> {
     let text = read_text(world, path)?;
     if text.trim().is_empty() {
         let hint = "write one with `packmule scan SOURCE -o DATASET.toml`";

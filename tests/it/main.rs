@@ -20,6 +20,7 @@ mod job_measure;
 mod job_support;
 mod old_formats;
 mod plan_bills;
+mod plan_cli;
 mod plan_kinds;
 mod plan_laws;
 mod plan_oracle;
