@@ -1,7 +1,6 @@
 //! Running the program as a user does.
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The program with arguments, ready to run; no prompt, no environment that could change what it does.
@@ -31,9 +30,4 @@ impl Said {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { out: text(&output.stdout), err: text(&output.stderr) }
     }
-}
-
-/// A path as an argument.
-pub fn arg(path: &Path) -> &OsStr {
-    path.as_os_str()
 }
