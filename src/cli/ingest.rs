@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -201,9 +202,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         stop,
         ..Options::default()
     };
-    let progress = Progress(bar());
+    let progress = Progress::new();
     let result = ingest::ingest(&mut job, &media, target, &options, &world, &progress);
-    progress.0.finish_and_clear();
+    progress.bar.finish_and_clear();
     let outcome = result.map_err(failure)?;
     let exit = exit_of(&outcome, &job)?;
     let text = if args.json { json(args, &outcome, exit)? } else { text(args, &outcome) };
@@ -371,24 +372,36 @@ fn text(args: &Args, outcome: &Outcome) -> String {
     lines.join("\n")
 }
 
-struct Progress(ProgressBar);
+/// What is read and what is there, on a terminal.
+struct Progress {
+    bar: ProgressBar,
+    objects: AtomicU64,
+}
 
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {pos} objects, {msg} [{elapsed}]");
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    bar
+impl Progress {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{spinner} {bytes} read ({bytes_per_sec}), {msg} [{elapsed}]");
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(std::time::Duration::from_millis(200));
+        Self { bar, objects: AtomicU64::new(0) }
+    }
 }
 
 impl Monitor for Progress {
     fn endpoint(&self, endpoint: &Endpoint) {
-        self.0.set_message(endpoint.method.to_string());
+        self.bar.set_message(format!("server compares {}", endpoint.method));
     }
-    fn read(&self, _bytes: u64) {}
+
+    fn read(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
     fn objects(&self, objects: u64, _bytes: u64) {
-        self.0.inc(objects);
+        let all = self.objects.fetch_add(objects, Ordering::Relaxed) + objects;
+        self.bar.set_message(format!("{} objects proved", Count::new(all)));
     }
+
     fn part(&self, _bytes: u64) {}
 }
 
