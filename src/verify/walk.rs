@@ -105,6 +105,14 @@ pub(super) fn walk(mut frames: FrameWalk, walking: &Walking<'_>, mut take: impl 
     if !rest.frames.is_empty() || !rest.damages.is_empty() {
         take(rest);
     }
+    let unreadable = frames.unreadable();
+    if let (Some(first), Some(last)) = (unreadable.first(), unreadable.last()) {
+        let bytes: u64 = unreadable.iter().map(|(from, to)| to - from).sum();
+        let text = format!("the medium does not give {bytes} bytes in {} places", unreadable.len());
+        let finding = state.finding(FindingKind::Unreadable, text).bytes(first.0, last.1);
+        state.walked.findings.push(finding);
+        state.walked.damaged = true;
+    }
     let (crc64, sha256) = frames.finish()?;
     walking.monitor.bytes(file_bytes.saturating_sub(state.read_bytes));
     Ok(Walked { crc64, sha256, ..state.walked })

@@ -19,6 +19,9 @@ use crate::volume::walk::FrameWalk;
 /// Bytes read at once where reading is sequential. Unit: bytes.
 const READ_BYTES: usize = 4 << 20;
 
+/// How much of a file a check reads around before it gives the file up: then the drive is gone, not a sector. Unit: bytes.
+const UNREADABLE_BYTES_MAX: u64 = 16 << 20;
+
 /// A window that slides over a file, by default forward, and reads every byte once on the way; digests of the file
 /// are taken on the way too.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Window {
     digested: u64,
     crc64: Crc64,
     sha256: Option<Sha256Stream>,
+    /// Ranges the medium did not give, when the window is to go on behind them; `None`: they are errors.
+    unreadable: Option<Vec<(u64, u64)>>,
 }
 
 impl Window {
@@ -38,7 +43,7 @@ impl Window {
         let capacity = (READ_BYTES + span).next_multiple_of(DIRECT_ALIGN_BYTES) + DIRECT_ALIGN_BYTES;
         let sha256 = with_sha256.then(Sha256Stream::new);
         let buffer = AlignedBuf::with_capacity(capacity);
-        Self { path, file, buffer, start: 0, digested: 0, crc64: Crc64::EMPTY, sha256 }
+        Self { path, file, buffer, start: 0, digested: 0, crc64: Crc64::EMPTY, sha256, unreadable: None }
     }
 
     /// The bytes at `offset`, fewer than `count` only at the end of the file.
@@ -68,15 +73,60 @@ impl Window {
             let had = self.buffer.len();
             let want = self.buffer.capacity().min(had + READ_BYTES);
             self.buffer.resize_dirty(want);
-            let got = self.file.read_at(&mut self.buffer[had..], front + had as u64);
+            let got = match self.file.read_at(&mut self.buffer[had..], front + had as u64) {
+                Err(_) if self.unreadable.is_some() => self.salvage(had, front + had as u64),
+                other => other,
+            };
             let got = got.inspect_err(|_| self.buffer.truncate(had)).at("read", &self.path)?;
             self.buffer.truncate(had + got);
-            if got == 0 || !got.is_multiple_of(DIRECT_ALIGN_BYTES) {
-                break; // the end of the file; with direct access nothing can follow an unaligned rest
+            // With direct access nothing can follow an unaligned rest; a buffered read may simply be short.
+            let is_end = self.file.access() == Access::Direct && !got.is_multiple_of(DIRECT_ALIGN_BYTES);
+            if got == 0 || is_end {
+                break;
             }
         }
         self.digest();
         Ok(())
+    }
+
+    /// Goes on behind what cannot be read, instead of failing.
+    pub(super) fn tolerate(&mut self) {
+        self.unreadable = Some(Vec::new());
+    }
+
+    /// Ranges that could not be read so far: first byte, first byte after.
+    pub(super) fn unreadable(&self) -> &[(u64, u64)] {
+        self.unreadable.as_deref().unwrap_or_default()
+    }
+
+    /// Reads block by block where one large read failed, with zeros for blocks that cannot be read. A drive that is
+    /// dying gives up single sectors; the frames beside them are worth having.
+    fn salvage(&mut self, from: usize, offset: u64) -> std::io::Result<usize> {
+        let length = self.file.len()?;
+        let mut done = 0;
+        while from + done < self.buffer.len() && offset + (done as u64) < length {
+            let at = offset + done as u64;
+            let to = (from + done + DIRECT_ALIGN_BYTES).min(self.buffer.len());
+            let block = &mut self.buffer[from + done..to];
+            let left = usize::try_from(length - at).unwrap_or(usize::MAX).min(block.len());
+            match self.file.read_at(block, at) {
+                Ok(0) => break,
+                Ok(got) => done += got,
+                Err(error) => {
+                    block.fill(0);
+                    done += left;
+                    let bad = self.unreadable.get_or_insert_default();
+                    if bad.iter().map(|(from, to)| to - from).sum::<u64>() >= UNREADABLE_BYTES_MAX {
+                        return Err(error);
+                    }
+                    match bad.last_mut().filter(|last| last.1 >= at) {
+                        Some(last) => last.1 = last.1.max(at + left as u64),
+                        None => bad.push((at, at + left as u64)),
+                    }
+                }
+            }
+        }
+        Ok(done)
     }
 
     fn digest(&mut self) {
@@ -260,6 +310,7 @@ pub(super) fn walk_for_check(
     let plain_bytes_max = header.map_or(FRAME_PLAIN_BYTES_MAX, |header| header.frame_plain_bytes_max);
     let span = plain_bytes_max.max(ENTRIES_PLAIN_BYTES_MAX) as usize + 2 * FRAME_HEADER_BYTES + 4096;
     let mut window = Window::new(path.clone(), file, span, with_sha256);
+    window.tolerate();
     window.bytes(0, 1)?; // so that the digests begin with the header, which the walk itself skips
     Ok(FrameWalk::new(path, window, length, plain_bytes_max))
 }

@@ -100,6 +100,11 @@ impl FrameWalk {
         self.length
     }
 
+    /// Ranges of the file that the medium did not give so far: first byte, first byte after. They read as zeros.
+    pub fn unreadable(&self) -> &[(u64, u64)] {
+        self.window.unreadable()
+    }
+
     /// Digests of the whole file, taken on the same pass; reads what the walk has not read yet. The SHA-256 is there
     /// when the walk was asked for it.
     ///

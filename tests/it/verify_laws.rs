@@ -279,3 +279,28 @@ fn a_medium_that_lost_what_was_committed_is_reported_and_nothing_is_written() {
     assert!(matches!(error, Error::LostCommit { .. }), "{error}");
     assert_eq!(collect(&fs, &[ONE]), before);
 }
+
+#[test]
+fn a_sector_that_cannot_be_read_costs_its_frames_and_not_the_pack() {
+    use packmule::sys::World;
+    use packmule::sys::fault::{Fault, FaultFs, FaultRule};
+    use packmule::sys::fs::OpKind;
+    use packmule::verify::{FindingKind, Options, verify};
+    const EIO: i32 = 5;
+    let scene = scene();
+    let faulty = FaultFs::new(Arc::new(filled(&scene.files)));
+    // Reads of the pack: its header, one large read that fails, then block by block, of which the second fails.
+    let broken = || FaultRule::new(OpKind::Read, Fault::Errno(EIO)).path("one/packmule/packs/00000001.pack");
+    faulty.add(broken().nth(2));
+    faulty.add(broken().nth(4));
+    let world = World { fs: Arc::new(faulty.clone()), ..World::real() };
+    let identities = Some(crate::verify_kit::identities(&scene.secret));
+    let options = Options { identities, all_sums: false, memory_bytes: 64 << 20 };
+    let report =
+        verify(&world, &[PathBuf::from(ONE), PathBuf::from(TWO)], &options, &packmule::monitor::Silent).unwrap();
+    faulty.assert_all_exercised();
+    let unreadable = report.findings.iter().find(|finding| finding.kind == FindingKind::Unreadable).unwrap();
+    assert_eq!(unreadable.bytes.map(|bytes| (bytes.from, bytes.to)), Some((4096, 8192)));
+    assert!(report.lost().all(|lost| lost.path != "dir/big.bin"), "the second group is whole: {:#?}", report.findings);
+    assert!(report.lost().any(|lost| lost.path == "dir/plain.txt"));
+}
