@@ -68,22 +68,22 @@ type FrameResult = Result<u32, (FindingKind, String)>;
 struct Work<'a> {
     opener: &'a Opener<'a>,
     frames: &'a [&'a Stored],
-    first_index: u32,
     results: Vec<OnceLock<FrameResult>>,
     openings: AtomicU64,
 }
 
-/// Opens the data frames of a group and checks the extents that name them. `first_index` is the group's first frame;
-/// `is_lost` says which indexes of the group are known to be damaged.
+/// Opens the data frames of a group and checks the extents that name them. `frames` are the data frames of the pack so
+/// far, of which those from `own_from` on are the group's: an extent on its way at a commit begins before it. `is_lost`
+/// says which indexes are known to be damaged.
 pub(super) fn open_data(
     opener: &Opener<'_>,
     frames: &[&Stored],
-    first_index: u32,
+    own_from: usize,
     extents: &[&Extent],
     is_lost: &(dyn Fn(u32) -> bool + Sync),
 ) -> OpenedData {
     let results = frames.iter().map(|_| OnceLock::new()).collect();
-    let work = Work { opener, frames, first_index, results, openings: AtomicU64::new(0) };
+    let work = Work { opener, frames, results, openings: AtomicU64::new(0) };
     let mut outcomes: Vec<Option<Outcome>> = extents.iter().map(|_| None).collect();
     // Single-piece extents by the frame that holds them; frames an extent of several pieces opens on its own way.
     let mut singles: Vec<Vec<usize>> = frames.iter().map(|_| Vec::new()).collect();
@@ -105,9 +105,10 @@ pub(super) fn open_data(
             Content::Hole => others.push(at),
         }
     }
+    let is_own = |place: &usize| *place >= own_from && !is_visited[*place];
     let by_frame: Vec<(usize, Outcome)> = (0..frames.len())
         .into_par_iter()
-        .filter(|place| !is_visited[*place] || !singles[*place].is_empty())
+        .filter(|place| is_own(place) || !singles[*place].is_empty())
         .flat_map_iter(|place| work.frame_of_singles(place, &singles[place], extents))
         .collect();
     let by_extent: Vec<(usize, Outcome)> =
@@ -118,7 +119,8 @@ pub(super) fn open_data(
     let (mut bad_frames, mut plain_bytes) = (Vec::new(), 0_u64);
     for (at, result) in work.results.into_iter().enumerate() {
         match result.into_inner() {
-            Some(Ok(bytes)) => plain_bytes += u64::from(bytes),
+            Some(Ok(bytes)) if at >= own_from => plain_bytes += u64::from(bytes),
+            Some(Ok(_)) => {} // counted with its own group
             Some(Err((kind, text))) => bad_frames.push(BadFrame { at, kind, text }),
             None => {}
         }
@@ -130,9 +132,6 @@ pub(super) fn open_data(
 impl Work<'_> {
     /// Place in the group of the data frame with that index.
     fn place(&self, index: u32) -> Option<usize> {
-        if index < self.first_index {
-            return None;
-        }
         self.frames.binary_search_by_key(&index, |frame| frame.at.index).ok()
     }
 
@@ -200,7 +199,7 @@ impl Work<'_> {
             at = span.to;
             let Some(place) = self.place(piece.frame) else {
                 if !is_lost(piece.frame) {
-                    return Outcome::Bad(format!("frame {} is no data frame of its group", piece.frame));
+                    return Outcome::Bad(format!("frame {} is no data frame of its pack", piece.frame));
                 }
                 lost.push(span);
                 continue;

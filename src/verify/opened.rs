@@ -40,6 +40,8 @@ pub(super) struct PackCheck<'a> {
     records: u64,
     records_plain_bytes: u64,
     next_index: u32,
+    /// Data frames of earlier groups, without their bodies: they are read again for the few extents that need them.
+    earlier: Vec<Stored>,
     /// Whether the last commit could not be opened, so that the next one cannot be compared with it.
     chain_lost: bool,
     /// Whether anything was damaged, so that sums over the file cannot be compared any more.
@@ -72,6 +74,7 @@ impl<'a> PackCheck<'a> {
             records: 0,
             records_plain_bytes: 0,
             next_index: 0,
+            earlier: Vec::new(),
             chain_lost: false,
             damaged: false,
             reason: None,
@@ -99,22 +102,27 @@ impl<'a> PackCheck<'a> {
         let first_index = self.next_index;
         let group_damaged = !group.damages.is_empty();
         let (records, records_bad) = self.read_records(group);
-        let data: Vec<&Stored> = group.frames.iter().filter(|frame| frame.at_kind() == FrameKind::Data).collect();
+        let earlier = std::mem::take(&mut self.earlier);
+        let own = group.frames.iter().filter(|frame| frame.at_kind() == FrameKind::Data);
+        let data: Vec<&Stored> = earlier.iter().chain(own).collect();
         let extents: Vec<&Extent> = records.iter().filter_map(as_extent).collect();
         let opener = Opener { volume: self.volume, number: self.header.number, header: &self.header, key: &self.key };
         let known = |index: u32| group.frames.binary_search_by_key(&index, |frame| frame.at.index).is_ok();
         let end_index = group.end.as_ref().map_or(u32::MAX, |end| end.at.index);
-        let is_lost = |index: u32| (first_index..end_index).contains(&index) && !known(index);
-        let opened = open_data(&opener, &data, first_index, &extents, &is_lost);
+        let is_lost = |index: u32| index < end_index && !known(index);
+        let opened = open_data(&opener, &data, earlier.len(), &extents, &is_lost);
         for bad in &opened.bad_frames {
             self.find_at(bad.kind, data[bad.at], bad.text.clone());
         }
+        let bodiless: Vec<Stored> = data[earlier.len()..].iter().map(|stored| stored.without_body()).collect();
         let frames_bad = !opened.bad_frames.is_empty();
         self.take_records(&records, opened.outcomes, join, sums, &group.damages, before);
         if records_bad || (group_damaged && may_have_lost_records(group)) {
             let known = extents.iter().map(|extent| (extent.id, extent.generation, extent.offset)).collect();
             self.name_later(group, first_index, before, known);
         }
+        self.earlier = earlier;
+        self.earlier.extend(bodiless);
         let is_whole = !group_damaged && !frames_bad && !records_bad;
         if let Some(end) = &group.end {
             self.next_index = end.at.index.saturating_add(1);

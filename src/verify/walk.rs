@@ -26,6 +26,10 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    pub(super) fn without_body(&self) -> Self {
+        Self { at: self.at, header: self.header, body: None, _permit: None }
+    }
+
     pub(super) fn at_kind(&self) -> FrameKind {
         self.header.kind
     }

@@ -170,7 +170,7 @@ fn an_extent_that_points_outside_its_frames_or_lies_about_its_bytes_is_reported(
         ),
         (
             |e| e.content = Content::Stored(vec![packmule::format::record::Piece { frame: 7, at: 0, bytes: 100 }]),
-            "frame 7 is no data frame of its group",
+            "frame 7 is no data frame of its pack",
         ),
         (|e| e.crc64.0 ^= 1, "its CRC-64 is"),
     ];
