@@ -13,11 +13,11 @@ const RARE: i64 = 1;
 const EXTENTS: i64 = 2;
 const STAGED: i64 = 3;
 
-/// Which entries have what on a volume, by id. Each arm comes in the order of its key, so that nothing is sorted in
-/// memory or on disk.
+/// Which entries have what on a volume, by id, repeated for each row. Each arm comes in the order of its key, so that
+/// nothing is sorted in memory or on disk (which DISTINCT would do).
 const WHAT: &str = "SELECT id, 3 AS what FROM staged WHERE volume = ?1 \
-                    UNION ALL SELECT DISTINCT entry, 2 FROM extents WHERE volume = ?1 \
-                    UNION ALL SELECT DISTINCT entry, 1 FROM rare WHERE volume = ?1 \
+                    UNION ALL SELECT entry, 2 FROM extents WHERE volume = ?1 \
+                    UNION ALL SELECT entry, 1 FROM rare WHERE volume = ?1 \
                     ORDER BY 1, 2";
 
 impl Job {
@@ -41,8 +41,12 @@ impl Job {
         let doing = "read what is on a volume";
         let mut query = self.db.prepare_cached(WHAT).during(doing)?;
         let mut found = query.query([volume]).during(doing)?;
+        let mut last = None;
         while let Some(row) = found.next().during(doing)? {
             let (id, what): (i64, i64) = (row.get(0).during(doing)?, row.get(1).during(doing)?);
+            if last.replace((id, what)) == Some((id, what)) {
+                continue;
+            }
             for record in self.records_of(volume, id, what)? {
                 match &record {
                     Record::Entry(_) => summary.entries += 1,

@@ -99,17 +99,17 @@ impl Job {
     }
 
     /// How many entries of their present generation a volume holds anything of, and how many of them no server has yet.
-    /// The top directory never becomes an object and does not count.
+    /// The top directory counts only if it has an object.
     ///
     /// # Errors
     /// When the database fails.
     pub fn not_arrived(&self, volume: u32) -> Result<(u64, u64), Error> {
         let doing = "see what of a volume has arrived";
-        let sql = "WITH here (id) AS (SELECT id FROM staged WHERE volume = ?1 UNION SELECT entry FROM extents WHERE volume = ?1) \
-                   SELECT count(*), count(*) FILTER (WHERE o.entry IS NULL OR o.state < 10) \
-                   FROM here JOIN entries AS e ON e.id = here.id \
+        let sql = "SELECT count(*), count(*) FILTER (WHERE o.entry IS NULL OR o.state < 10) FROM entries AS e \
+                   LEFT JOIN staged AS s ON s.id = e.id \
                    LEFT JOIN objects AS o ON o.entry = e.id AND o.generation = e.generation \
-                   WHERE e.state NOT IN (?2, ?3) AND e.parent <> 0";
+                   WHERE e.state NOT IN (?2, ?3) AND (e.parent <> 0 OR o.entry IS NOT NULL) AND (s.volume = ?1 OR EXISTS (SELECT 1 \
+                   FROM extents AS x WHERE x.entry = e.id AND x.generation = e.generation AND x.volume = ?1))";
         let [gone, deleted] = [State::Gone, State::Deleted].map(State::code);
         let row = params![volume, gone, deleted];
         let (held, missing): (i64, i64) =

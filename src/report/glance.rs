@@ -19,9 +19,11 @@ pub(super) fn lists(job: &Job, stage: Stage) -> Result<Lists, Error> {
     fail(&mut lists, "problem", ledger.state(State::Problem));
     if stage == Stage::Completion {
         let mut not_sent = ledger.staged();
-        let top = job.find(b"")?.map(|top| job.entry(top)).transpose()?.flatten();
-        if top.is_some_and(|top| top.state.is_staged()) {
-            not_sent = less(not_sent, Count { entries: 1, bytes: 0 }); // it never becomes an object
+        if let Some(top) = job.find(b"")?.map(|top| job.entry(top)).transpose()?.flatten()
+            && top.state.is_staged()
+            && job.object(top.id)?.is_none_or(|object| object.generation != top.generation)
+        {
+            not_sent = less(not_sent, Count { entries: 1, bytes: 0 }); // it has a name in S3 only under a prefix
         }
         for (state, count) in job.object_ledger()? {
             match state {

@@ -45,9 +45,10 @@ impl Grade {
     }
 }
 
-/// Whether an entry must arrive in S3 as an object of its own: all but the top directory, which has no name there.
+/// Whether an entry must arrive in S3 as an object of its own: all but the top directory, which has a name there only
+/// under a prefix.
 fn needs_object(listed: &Listed) -> bool {
-    !listed.path.is_empty()
+    !listed.path.is_empty() || listed.object.is_some()
 }
 
 /// Why a staged entry has not arrived; `None` if it has.

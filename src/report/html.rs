@@ -115,7 +115,7 @@ fn counts(caption: &str, rows: &[(String, Count)], total: Option<Count>) -> Mark
         }
     };
     html! {
-        table {
+        table class="counts" {
             caption { (caption) }
             thead { tr { th scope="col" { "" } th scope="col" class="number" { "Entries" } th scope="col" class="number" { "Content" } } }
             tbody { @for (name, count) in rows { (line(name, *count)) } }
