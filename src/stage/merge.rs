@@ -217,7 +217,7 @@ impl Merge {
             return Ok(None);
         }
         if is_special && !self.special_files {
-            let text = "special files are skipped; give --special to record them".to_owned();
+            let text = "special files are skipped, as --skip-special asks".to_owned();
             self.problems.push(Problem { id, code: ProblemCode::Skipped, errno: 0, path, text });
             return Ok(None);
         }
