@@ -92,6 +92,7 @@ mod tests {
         let third = waiting.join().expect("no panic");
         assert_eq!(room.lock().bytes, open.bytes + third.bytes);
         drop((open, third));
-        assert_eq!((room.lock().bytes, room.lock().leaving), (0, 0));
+        let used = room.lock();
+        assert_eq!((used.bytes, used.leaving), (0, 0));
     }
 }

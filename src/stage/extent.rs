@@ -47,6 +47,11 @@ impl FileBuild {
         *lock(&self.slot) = Some(slot);
     }
 
+    /// Lets go of the pack of the latest extent. Whoever waits for room must not hold any: others may wait for it.
+    pub(super) fn release(&self) {
+        *lock(&self.slot) = None;
+    }
+
     /// The reader is done; the ENTRY goes in line once all extents are.
     pub(super) fn finish(self: &Arc<Self>, entry: Record, (shared, item): (&Arc<Shared>, &Item)) {
         *lock(&self.entry) = Some(entry);

@@ -217,6 +217,7 @@ impl<'a> Reading<'a> {
             let frames = left.div_ceil(frame);
             let records = 2 + left.div_ceil(extent_bytes(size));
             let (bytes, path_bytes) = (worst_bytes(left, frames), self.item.path.len() as u64);
+            self.build.release();
             // A file stays on its volume while that has room, so that a lost drive costs few files; only a huge one
             // moves on when this drive is the bottleneck and another is idle.
             let stays = self.hold.take().map(|hold| Arc::clone(hold.lane())).filter(|lane| {
