@@ -19,6 +19,7 @@ mod wanted;
 
 use std::sync::{Arc, Mutex};
 
+use crate::format::JobId;
 use crate::ingest::catalog::{Jobs, Pass, Plan};
 pub use crate::ingest::error::Error;
 use crate::ingest::record::Recorder;
@@ -141,7 +142,7 @@ pub fn ingest(
     let endpoint = match remembered(job, &store, options.method)? {
         Some(endpoint) => endpoint,
         None => {
-            let found = runtime.block_on(ask(&store, options, world)).map_err(remote)?;
+            let found = runtime.block_on(ask(&store, options, job.id())).map_err(remote)?;
             remember(job, &store, &found, world)?;
             found
         }
@@ -183,10 +184,8 @@ fn remember(job: &mut Job, store: &S3Store, endpoint: &Endpoint, world: &World) 
     Ok(job.batch(|batch| batch.put_endpoint(&known))?)
 }
 
-async fn ask(store: &S3Store, options: &Options, world: &World) -> Result<Endpoint, remote::RemoteError> {
-    let mut name = [0; 8];
-    world.random.fill(&mut name);
-    let scratch = format!("{}.packmule-probe-{:016x}/", options.prefix, u64::from_le_bytes(name));
+async fn ask(store: &S3Store, options: &Options, job: JobId) -> Result<Endpoint, remote::RemoteError> {
+    let scratch = format!("{}.packmule-probe-{job}/", options.prefix);
     let pinned = options.method.map(|method| [method]);
     let allowed: &[Method] = pinned.as_ref().map_or(&Method::LADDER, |one| one);
     probe(store, &scratch, allowed).await

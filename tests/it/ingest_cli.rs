@@ -103,6 +103,7 @@ fn killed_at_any_moment_the_same_command_ends_in_the_identical_bucket() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(killed > 0, "every process had ended before it was killed");
     assert_eq!(heads(&lab, &paths), heads(&undisturbed, &paths));
+    assert_eq!(lab.keys(), undisturbed.keys(), "nothing else is in the bucket");
     // A kill between the server's answer and the job's record of it may leave an upload, but never one with parts.
     for orphan in lab.run(lab.store.open_uploads("")).unwrap() {
         let parts = lab.run(lab.store.list_parts(&orphan.key, &orphan.upload)).unwrap();

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials as SdkCredentials, Region, retry::RetryConfig};
 use packmule::ingest::remote::connect::Timeouts;
 use packmule::ingest::remote::{S3Store, Target, connect};
 use packmule::s3d::{Credentials, FaultPlan, Options, Quirks, Server};
@@ -30,6 +32,14 @@ impl Lab {
         Self { runtime, dir, server: Some(server), store }
     }
 
+    /// Every key in the bucket.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let client = client(self.server.as_ref().unwrap());
+        let pages = client.list_objects_v2().bucket(BUCKET).into_paginator().send();
+        let pages = self.run(pages.collect::<Result<Vec<_>, _>>()).unwrap();
+        pages.into_iter().flat_map(|page| page.contents.unwrap_or_default()).map(|object| object.key.unwrap()).collect()
+    }
+
     pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
@@ -53,6 +63,19 @@ pub(crate) fn target(endpoint: &str) -> Target {
         connections_max: 16,
         ..Target::default()
     }
+}
+
+/// A plain client, to look at a server without our own code between.
+pub(crate) fn client(server: &Server) -> Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(server.endpoint())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SdkCredentials::new("key", "secret", None, None, "test"))
+        .force_path_style(true)
+        .retry_config(RetryConfig::disabled())
+        .http_client(aws_smithy_http_client::Builder::new().build_http());
+    Client::from_conf(config.build())
 }
 
 /// A Garage of its own: one node, sqlite, in a temporary directory.

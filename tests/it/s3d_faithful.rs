@@ -1,7 +1,6 @@
 //! The embedded S3 server against the SDK: what S3 refuses it refuses, what it answered survives.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials as SdkCredentials, Region, retry::RetryConfig};
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart};
@@ -9,6 +8,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use packmule::s3d::{Credentials, Fault, FaultPlan, Operation, Options, Server};
 use rstest::rstest;
 use tempfile::TempDir;
+
+use crate::s3_lab::client;
 
 const BUCKET: &str = "bucket";
 const PART: usize = 5 << 20;
@@ -98,18 +99,6 @@ fn start(dir: &TempDir, faults: FaultPlan) -> Server {
     let credentials = Credentials { access_key: "key".to_owned(), secret_key: "secret".to_owned() };
     let options = Options { faults, ..Options::default() };
     Server::start(dir.path(), &credentials, options).unwrap()
-}
-
-fn client(server: &Server) -> Client {
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(server.endpoint())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SdkCredentials::new("key", "secret", None, None, "test"))
-        .force_path_style(true)
-        .retry_config(RetryConfig::disabled())
-        .http_client(aws_smithy_http_client::Builder::new().build_http());
-    Client::from_conf(config.build())
 }
 
 fn crc64(bytes: &[u8]) -> String {

@@ -45,13 +45,15 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Asks the server. `scratch` is a prefix of keys that nobody uses; `allowed` are the methods to try, strongest first.
+/// Asks the server. `scratch` is a prefix of keys that nobody else uses, the same each time the same job asks, so that what
+/// an interrupted probe left is removed by the next; `allowed` are the methods to try, strongest first.
 ///
 /// # Errors
 /// When not even a plain object can be stored: wrong bucket, no permission, no connection.
 pub async fn probe<S: ObjectStore>(store: &S, scratch: &str, allowed: &[Method]) -> Result<Endpoint, RemoteError> {
     let key = |name: &str| format!("{scratch}{name}");
     let plain = object(&key("plain"), None, false);
+    clear(store, scratch).await?;
     store.put(plain.clone()).await?;
     let conditional_put = match store.put(plain).await {
         Ok(_) => false,
@@ -75,6 +77,19 @@ pub async fn probe<S: ObjectStore>(store: &S, scratch: &str, allowed: &[Method])
     }
     store.delete(&key("plain")).await?;
     Ok(endpoint)
+}
+
+/// Removes what a probe that was interrupted left behind.
+async fn clear<S: ObjectStore>(store: &S, scratch: &str) -> Result<(), RemoteError> {
+    // A server that cannot list uploads keeps none that could be ended.
+    for upload in refused(store.open_uploads(scratch).await)?.unwrap_or_default() {
+        store.abort(&upload.key, &upload.upload).await?;
+    }
+    store.delete(&format!("{scratch}plain")).await?;
+    for method in Method::LADDER {
+        store.delete(&format!("{scratch}{method:?}")).await?;
+    }
+    Ok(())
 }
 
 fn object(key: &str, claim: Option<Claim>, overwrite: bool) -> Put {
