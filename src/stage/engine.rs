@@ -176,7 +176,8 @@ impl Engine<'_> {
     }
 
     fn all_lanes_failed(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.has_failed())
+        // No lanes at all is no failure: with every volume sealed, a run may still find that nothing is left to do.
+        !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.has_failed())
     }
 
     fn hand_out(&mut self, units: &Sender<Unit>) {
