@@ -166,7 +166,7 @@ impl Demo {
         let used = Bytes::new(crate::sys::tree_bytes(&bucket));
         self.say(&match exit {
             Exit::Done => "\nDone. Every file was read once at the source, and S3 itself compared what it stored with what was read there.".to_owned(),
-            Exit::Problems => "\nDone, but not everything could be read at the source: what is missing is listed above and in the report, all else is\nproved. The drives are kept: erase refuses while anything is unproved.".to_owned(),
+            Exit::Problems => "\nDone, but not everything could be read at the source: what is missing is listed above and in the report, all else is\nproved. The drives are kept: erase refuses while anything is unproved, unless told --accept-problems.".to_owned(),
             other => format!("\nThe demo stopped (exit code {}); the lines above say why and what to do.", other.code()),
         })?;
         self.say(&format!(
@@ -181,7 +181,7 @@ impl Demo {
             report = self.path("report.html"),
             bucket = bucket.display(),
             job = self.path("job"),
-            volumes = if keep_volumes {
+            volumes = if keep_volumes || exit != Exit::Done {
                 format!("\n  drives   {} and {}\n  key      {}", self.path("drive-a"), self.path("drive-b"), self.path("unlock-code.txt"))
             } else {
                 String::new()

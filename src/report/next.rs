@@ -18,13 +18,8 @@ pub fn next(facts: &Facts) -> Next {
     let job = quote(&facts.dir.to_string_lossy());
     let pending = facts.ledger.state(State::Pending).entries + facts.ledger.state(State::Gone).entries;
     if pending > 0 || facts.ledger.present().entries == 0 || facts.unsealed().next().is_some() {
-        let sources: Vec<String> = facts.sources.iter().map(|(path, _)| quote(&escape(path))).collect();
-        let volumes = paths(facts, |state| matches!(state, VolumeState::Open | VolumeState::Full));
-        let volumes = if volumes.is_empty() { vec!["DIR".to_owned()] } else { volumes };
-        let volumes: Vec<String> = volumes.iter().map(|path| format!("--volume {path}")).collect();
         let why = if pending > 0 { "entries are still to be staged" } else { "volumes are not sealed yet" };
-        let command = format!("packmule stage {} {} --job {job}", sources.join(" "), volumes.join(" "));
-        return Next { why: why.into(), command: Some(command) };
+        return Next { why: why.into(), command: Some(stage_again(facts, &job)) };
     }
     if facts.stage == Stage::Staging || facts.outcome() == Outcome::Incomplete {
         let volumes = paths(facts, |state| state == VolumeState::Sealed).join(" ");
@@ -36,8 +31,26 @@ pub fn next(facts: &Facts) -> Next {
     if left.is_empty() {
         return Next { why: "everything is done".into(), command: None };
     }
+    let problems = facts.ledger.state(State::Problem).entries + facts.ledger.state(State::Changed).entries;
+    if problems > 0 {
+        // Nothing is erased by itself while something is unproved; whether it matters is for the user to say.
+        let why = format!(
+            "all else has arrived; {problems} entries have problems: mend what can be mended and stage onto a further volume, or \
+             accept what is listed with packmule erase --accept-problems"
+        );
+        return Next { why, command: Some(stage_again(facts, &job)) };
+    }
     let command = format!("packmule erase {} --job {job}", left.join(" "));
     Next { why: "the volumes are no longer needed".into(), command: Some(command) }
+}
+
+/// The command that goes on with staging, onto the volumes that take more.
+fn stage_again(facts: &Facts, job: &str) -> String {
+    let sources: Vec<String> = facts.sources.iter().map(|(path, _)| quote(&escape(path))).collect();
+    let volumes = paths(facts, |state| matches!(state, VolumeState::Open | VolumeState::Full));
+    let volumes = if volumes.is_empty() { vec!["DIR".to_owned()] } else { volumes };
+    let volumes: Vec<String> = volumes.iter().map(|path| format!("--volume {path}")).collect();
+    format!("packmule stage {} {} --job {job}", sources.join(" "), volumes.join(" "))
 }
 
 fn paths(facts: &Facts, keep: impl Fn(VolumeState) -> bool) -> Vec<String> {

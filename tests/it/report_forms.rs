@@ -129,6 +129,9 @@ fn what_could_not_be_staged_is_a_listed_problem_and_not_an_open_end() {
         "{text}"
     );
     assert!(render_line(&facts).ends_with("except 1 with problems"));
+    let next = report::next(&facts);
+    assert!(next.command.unwrap().starts_with("packmule stage "), "erasing is never what comes next by itself");
+    assert!(next.why.contains("1 entries have problems") && next.why.contains("--accept-problems"), "{}", next.why);
     let mut csv = Vec::new();
     assert_eq!(write_list(world.job(), Stage::Completion, Format::FailureCsv, &mut csv).unwrap(), 1);
     let csv = String::from_utf8(csv).unwrap();
