@@ -176,6 +176,7 @@ fn json(target: &Path, outcome: &Outcome) -> anyhow::Result<String> {
         "target": target.to_string_lossy(),
         "counts": outcome.counts,
         "bytes": outcome.bytes,
+        "set_id_left_out": outcome.set_id_left_out,
         "stopped": outcome.is_stopped,
         "problems": outcome.problems.iter().map(problem).collect::<Vec<_>>(),
     });
@@ -203,6 +204,13 @@ fn text(target: &Path, outcome: &Outcome) -> Result<String, std::fmt::Error> {
     )?;
     for (done, word) in words.into_iter().filter(|(done, _)| outcome.count(*done) > 0) {
         writeln!(out, "  {} {word}", Count::new(outcome.count(done)))?;
+    }
+    if outcome.set_id_left_out > 0 {
+        writeln!(
+            out,
+            "  {} of them without their set-uid or set-gid bit (--set-id restores it)",
+            Count::new(outcome.set_id_left_out)
+        )?;
     }
     if !outcome.problems.is_empty() {
         writeln!(out, "{} problems:", Count::new(outcome.problems.len() as u64))?;

@@ -67,6 +67,8 @@ pub struct Outcome {
     pub counts: BTreeMap<Done, u64>,
     /// Plain bytes of the files that were written. Unit: bytes.
     pub bytes: u64,
+    /// Files whose set-uid or set-gid bits were left out, because nobody asked for them.
+    pub set_id_left_out: u64,
     /// Entries that are not as they should be, and parts of volumes that could not be read.
     pub problems: Vec<Problem>,
     /// Whether it was stopped before the end.

@@ -93,7 +93,11 @@ impl<'a> Sink<'a> {
         let xattrs = xattrs(entry, self.options);
         let problems = file.finish(&meta(entry, self.options, &xattrs));
         self.progress.files.fetch_add(1, Ordering::Relaxed);
-        self.with(|outcome| outcome.bytes = outcome.bytes.saturating_add(entry.size));
+        let lost = u64::from(!self.options.set_id && entry.mode & SET_ID != 0);
+        self.with(|outcome| {
+            outcome.bytes = outcome.bytes.saturating_add(entry.size);
+            outcome.set_id_left_out += lost;
+        });
         self.settle(Done::File, &entry.path, problems);
     }
 
@@ -173,13 +177,16 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// The set-uid and set-gid bits of a mode.
+const SET_ID: u32 = 0o6000;
+
 /// The metadata of an entry that is to be restored.
 pub(super) fn meta<'x>(entry: &Entry, options: &Options, xattrs: &'x [Xattr]) -> Meta<'x> {
     // On a directory set-gid means inheritance, not privilege.
     let keep = options.set_id || entry.entry_type == EntryType::Directory;
     Meta {
         owner: options.owner.then_some((entry.uid, entry.gid)),
-        mode: if keep { entry.mode } else { entry.mode & 0o1777 },
+        mode: if keep { entry.mode } else { entry.mode & !SET_ID },
         mtime: UnixTime { seconds: entry.mtime_s, nanos: entry.mtime_ns },
         xattrs,
     }

@@ -33,6 +33,7 @@ fn files_of_any_name_and_size_come_back_with_their_metadata() {
     let meta = std::fs::metadata(shelf.out("set-id")).unwrap();
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (-5, 7), "before 1970");
     assert_eq!(mode(&shelf.out("set-id")), 0o751, "set-id bits only when asked for");
+    assert_eq!(outcome.set_id_left_out, 1, "and leaving them out is told");
     let asked = Shelf::with(|pack| pack.entry(Entry { mode: 0o6751, ..entry(50, b"set-id", b"") }));
     asked.extract_volumes(&[1], &Options { set_id: true, ..options() });
     assert_eq!(mode(&asked.out("set-id")), 0o6751);

@@ -53,6 +53,8 @@ impl fmt::Display for Endpoint {
 pub async fn probe<S: ObjectStore>(store: &S, scratch: &str, allowed: &[Method]) -> Result<Endpoint, RemoteError> {
     let key = |name: &str| format!("{scratch}{name}");
     let plain = object(&key("plain"), None, false);
+    // The first request is the plainest one, so that a wrong bucket or key is told in the plainest words.
+    store.put(Put { overwrite: true, ..plain.clone() }).await?;
     clear(store, scratch).await?;
     store.put(plain.clone()).await?;
     let conditional_put = match store.put(plain).await {
@@ -81,8 +83,13 @@ pub async fn probe<S: ObjectStore>(store: &S, scratch: &str, allowed: &[Method])
 
 /// Removes what a probe that was interrupted left behind.
 async fn clear<S: ObjectStore>(store: &S, scratch: &str) -> Result<(), RemoteError> {
-    // A server that cannot list uploads keeps none that could be ended.
-    for upload in refused(store.open_uploads(scratch).await)?.unwrap_or_default() {
+    let open = match store.open_uploads(scratch).await {
+        Ok(open) => open,
+        Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => return Err(error),
+        // Who may write need not be allowed to list.
+        Err(_) => Vec::new(),
+    };
+    for upload in open {
         store.abort(&upload.key, &upload.upload).await?;
     }
     store.delete(&format!("{scratch}plain")).await?;
