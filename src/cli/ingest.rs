@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::key::{KeyArgs, volume_failure};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, report};
 use crate::ingest::remote::connect::ObjectOptions;
 use crate::ingest::remote::probe::Endpoint;
 use crate::ingest::remote::{Method, Target};
 use crate::ingest::{self, Medium, Monitor, Options, Outcome};
 use crate::job::{Job, State};
+use crate::report::Stage;
 use crate::sys::World;
 use crate::sys::process::StopFlag;
 use crate::units::{Bytes, Count};
@@ -207,7 +208,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     progress.bar.finish_and_clear();
     let outcome = result.map_err(failure)?;
     let exit = exit_of(&outcome, &job)?;
-    let text = if args.json { json(args, &outcome, exit)? } else { text(args, &outcome) };
+    drop(job);
+    // A run that sent nothing leaves the report of the one that did.
+    let is_news = outcome.tally.sent + outcome.tally.present + outcome.tally.failed > 0;
+    let is_due = is_news || !report::is_kept(&args.job, Stage::Completion);
+    let kept = if is_due { report::keep(&args.job, Stage::Completion) } else { None };
+    let text = if args.json { json(args, &outcome, exit)? } else { text(args, &outcome, kept.as_deref()) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(exit)
 }
@@ -336,7 +342,7 @@ fn json(args: &Args, outcome: &Outcome, exit: Exit) -> anyhow::Result<String> {
     Ok(format!("{}\n", serde_json::to_string_pretty(&report)?))
 }
 
-fn text(args: &Args, outcome: &Outcome) -> String {
+fn text(args: &Args, outcome: &Outcome, report: Option<&Path>) -> String {
     let tally = &outcome.tally;
     let mut lines = vec![
         outcome.endpoint.to_string(),
@@ -367,6 +373,9 @@ fn text(args: &Args, outcome: &Outcome) -> String {
     if !outcome.orphans.is_empty() {
         let count = Count::new(outcome.orphans.len() as u64);
         lines.push(format!("{count} unfinished uploads there belong to nothing here; their parts are paid for: --abort-orphans ends them"));
+    }
+    if let Some(report) = report {
+        lines.push(format!("report: {}", report.display()));
     }
     lines.push(String::new());
     lines.join("\n")

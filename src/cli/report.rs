@@ -1,13 +1,14 @@
 //! `packmule report --job DIR`: what the job came to, in every form.
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use crate::cli::exit::warn;
 use crate::cli::status::{exit, failure, stage};
 use crate::cli::{Exit, Failure};
-use crate::job::{Job, replace_file};
+use crate::job::{Job, REPORT_DIR, replace_file};
 use crate::report::{
     self, Facts, Format, Outcome, Stage, render_html, render_json, render_text, write_bag, write_list, write_reports,
 };
@@ -102,6 +103,29 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }
     }
     Ok(if facts.outcome() == Outcome::Complete { Exit::Done } else { exit(&facts) })
+}
+
+/// Brings the report in the job directory up to date after a run, and says where it is. The work itself is done by then: a report
+/// that cannot be written is told, and changes nothing about what the run came to.
+pub(super) fn keep(job: &Path, stage: Stage) -> Option<PathBuf> {
+    let world = World::real();
+    let written = Job::open_read_only(job)
+        .map_err(anyhow::Error::from)
+        .and_then(|job| Ok(write_reports(&job, &*world.fs, stage, world.clock.now())?));
+    match written {
+        Ok(written) => Some(written.dir.join(format!("{}.html", stage.name()))),
+        Err(error) => {
+            let job = job.display();
+            warn(&format!("the report was not written: {error:#}; packmule report --job {job} writes it"));
+            None
+        }
+    }
+}
+
+/// Whether a run has left a report of that kind.
+pub(super) fn is_kept(job: &Path, stage: Stage) -> bool {
+    let path = job.join(REPORT_DIR).join(format!("{}.json", stage.name()));
+    World::real().fs.stat(&path).is_ok()
 }
 
 fn render(job: &Job, facts: &Facts, form: Form, out: &mut dyn Write) -> Result<u64, report::Error> {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::progress::Painter;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, report};
 use crate::crypto::UnlockCode;
 use crate::format::ReadBack;
 use crate::format::path::escape;
 use crate::job::State;
+use crate::report::Stage;
 use crate::scan::{Rule, Selection};
 use crate::stage::{self, Compression, Options, Outcome, Place};
 use crate::sys::process::StopFlag;
@@ -120,7 +121,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let outcome = stage::stage(options, &World::real(), Arc::clone(&painter) as Arc<dyn stage::Monitor>);
     painter.finish();
     let outcome = outcome.map_err(failure)?;
-    let text = if args.json { json(&outcome, &painter)? } else { text(args, &outcome, &painter) };
+    // A run that found nothing to do leaves the report of the one that did.
+    let is_news = !outcome.sealed.is_empty() || outcome.problems > 0 || !report::is_kept(&args.job, Stage::Staging);
+    let kept = if outcome.is_complete && is_news { report::keep(&args.job, Stage::Staging) } else { None };
+    let text = if args.json { json(&outcome, &painter)? } else { text(args, &outcome, &painter, kept.as_deref()) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(exit(&outcome))
 }
@@ -215,7 +219,7 @@ fn amount(count: crate::job::Count) -> String {
     format!("{} entries, {}", count.entries, Bytes::new(count.bytes))
 }
 
-fn text(args: &Args, outcome: &Outcome, painter: &Painter) -> String {
+fn text(args: &Args, outcome: &Outcome, painter: &Painter, report: Option<&Path>) -> String {
     let mut text = String::new();
     let mut line = |words: String| {
         text.push_str(&words);
@@ -257,6 +261,9 @@ fn text(args: &Args, outcome: &Outcome, painter: &Painter) -> String {
         amount(ledger.seen()),
         if parts.is_empty() { "nothing".to_owned() } else { parts.join(" + ") }
     ));
+    if let Some(report) = report {
+        line(format!("report: {}", report.display()));
+    }
     line(last_line(args, outcome));
     text
 }
@@ -282,6 +289,9 @@ fn last_line(args: &Args, outcome: &Outcome) -> String {
         }
         (Exit::Problems, _) => {
             format!("done, with problems: all else is staged; see packmule report --job {job}, and run again to retry")
+        }
+        (Exit::Done, _) if args.no_seal => {
+            format!("done: everything is staged; volumes stay open for more, and are not read back yet (job {job})")
         }
         (Exit::Done, _) if outcome.sealed.is_empty() => format!("nothing to do: everything is staged (job {job})"),
         (Exit::Done, _) => format!("done: everything is staged and read back (job {job})"),

@@ -102,6 +102,9 @@ fn killed_at_any_moment_the_same_command_ends_in_the_identical_bucket() {
     let output = shell.run();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(killed > 0, "every process had ended before it was killed");
+    for name in ["completion.json", "completion.html", "completion-success.csv", "completion-failure.csv"] {
+        assert!(shell.job.join("report").join(name).exists(), "{name} is there at the end, without being asked for");
+    }
     assert_eq!(heads(&lab, &paths), heads(&undisturbed, &paths));
     assert_eq!(lab.keys(), undisturbed.keys(), "nothing else is in the bucket");
     // A kill between the server's answer and the job's record of it may leave an upload, but never one with parts.
