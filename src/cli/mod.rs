@@ -4,6 +4,7 @@
 //! `Args` struct and a `run(&Args) -> anyhow::Result<Exit>`; errors are rendered once, here.
 
 mod completions;
+mod custody;
 mod dataset;
 mod demo;
 mod erase;
@@ -15,6 +16,7 @@ mod keygen;
 mod plan;
 mod probe;
 mod progress;
+mod prove;
 mod report;
 mod scan;
 mod stage;
@@ -39,6 +41,10 @@ pub struct Cli {
 enum Command {
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Check a proof of transfer, offline, without any secret
+    CheckProof(prove::CheckArgs),
+    /// Who had the drives: write it down, signed, and show it
+    Custody(Box<custody::Args>),
     /// The whole way on this machine, with S3 embedded: plan, stage, verify, ingest, report, erase
     Demo(demo::Args),
     /// Destroy volumes whose content is proved to be elsewhere
@@ -51,6 +57,8 @@ enum Command {
     Plan(Box<plan::Args>),
     /// Send what is on volumes into S3, proved object by object
     Ingest(Box<ingest::Args>),
+    /// Prove the transfer: one signed document from source digests to S3 checksums
+    Prove(prove::Args),
     /// Say what a job came to, in every form
     Report(report::Args),
     /// Measure how fast a source is read and volumes are written, for plan
@@ -77,12 +85,15 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Completions(args) => completions::run(&args),
+        Command::CheckProof(args) => prove::check(&args),
+        Command::Custody(args) => custody::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Ingest(args) => ingest::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Prove(args) => prove::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Scan(args) => scan::run(&args),

@@ -12,7 +12,7 @@ use crate::crypto::Identities;
 use crate::monitor::Monitor;
 use crate::sys::World;
 use crate::units::{Bytes, Count};
-use crate::verify::{self, Finding, Options, Report, Span};
+use crate::verify::{self, Finding, Options, Report, Span, VolumeFacts};
 use crate::volume::Volume;
 
 /// Lost ranges and incomplete files printed; `--json` has them all.
@@ -32,6 +32,9 @@ pub struct Args {
     /// With a key, compare the SHA-256 of every pack as well
     #[arg(long)]
     sums: bool,
+    /// The key that must have signed the seals: its words as on the label, or its hex digits
+    #[arg(long, value_name = "FINGERPRINT")]
+    signed_by: Option<String>,
     /// Memory for frames on their way
     #[arg(long, value_name = "SIZE", default_value = "512 MiB")]
     memory: Bytes,
@@ -47,7 +50,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let world = World::real();
     let identities = if args.keyless { None } else { identities(args, &world)? };
-    let options = Options { identities, all_sums: args.sums, memory_bytes: args.memory.get() };
+    let (memory_bytes, signed_by) = (args.memory.get(), args.signed_by.clone());
+    let options = Options { identities, all_sums: args.sums, memory_bytes, signed_by };
     let bar = Bar::new(total_bytes(args, &world));
     let report = verify::verify(&world, &args.volumes, &options, &bar);
     bar.0.finish_and_clear();
@@ -144,6 +148,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
             (false, false) => "every frame's checksum compared",
         };
         writeln!(out, "  {how}")?;
+        vouched(&mut out, volume)?;
     }
     if report.keyed {
         contents(&mut out, report)?;
@@ -164,6 +169,21 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
         count => writeln!(out, "{} findings", Count::new(count))?,
     }
     Ok(out)
+}
+
+fn vouched(out: &mut String, volume: &VolumeFacts) -> std::fmt::Result {
+    if let Some(signed) = &volume.signed_by {
+        writeln!(out, "  signed by {} (is that the key on the label?)", signed.fingerprint)?;
+    }
+    if let Some(last) = volume.custody.last() {
+        let count = volume.custody.len();
+        writeln!(
+            out,
+            "  custody: {count} entries, each signed; the last: {} {}, said by {}",
+            last.at, last.kind, last.by
+        )?;
+    }
+    Ok(())
 }
 
 fn contents(out: &mut String, report: &Report) -> std::fmt::Result {

@@ -1,4 +1,4 @@
-//! Keys: run keys, derivation, the sealing and opening of frames, key slots, identities.
+//! Keys: run keys, derivation, the sealing and opening of frames, key slots, identities, signatures.
 //!
 //! Owns: everything that touches a secret. Invariants: a key that seals can only be made with a fresh salt; a key whose
 //! salt was read from a header can only open; a frame index is a ticket that sealing consumes; secrets are wiped when
@@ -8,6 +8,7 @@ mod error;
 mod frames;
 mod identity;
 mod run;
+mod signing;
 mod slot;
 mod unlock;
 
@@ -15,5 +16,6 @@ pub use error::Error;
 pub use frames::{FRAME_PREFIX_BYTES, FrameTicket, OpeningKey, SealingKey, open_footer, seal_footer};
 pub use identity::{Identities, Recipients, identity_from_passphrase, identity_from_unlock_code, new_identity};
 pub use run::RunKey;
+pub use signing::{PublicKey, Purpose, Signature, SigningKey, fingerprint, is_named, is_signed};
 pub use slot::{open_slot, seal_slot};
 pub use unlock::{UNLOCK_CODE_TEXT_BYTES, UnlockCode};

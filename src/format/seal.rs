@@ -1,6 +1,6 @@
 //! `SEALED` and `SHA256SUMS`: the two text files of a volume. manifests/formats/volume.md sections 4 and 5.
 
-use crate::digest::{Sha256, crc64};
+use crate::digest::{Sha256, crc64, merkle_root};
 use crate::format::ids::{hex, parse_hex};
 use crate::format::{Error, JobId, VolumeId};
 
@@ -62,12 +62,44 @@ pub struct Sealed {
     pub read_back: ReadBack,
     /// SHA-256 of `SHA256SUMS`.
     pub sums_sha256: Sha256,
+    /// What the job's key vouches for; `None`: the seal is not signed.
+    pub signature: Option<SealSignature>,
+}
+
+/// The signed part of a seal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealSignature {
+    /// Root of the Merkle tree over the lines of `SHA256SUMS`, those of slots left out.
+    pub merkle_root: Sha256,
+    /// Digest of the custody log as it was when the volume was sealed.
+    pub custody: Sha256,
+    /// Ed25519 key that signed.
+    pub key: [u8; 32],
+    /// The signature over [`Sealed::signed_bytes`].
+    pub signature: [u8; 64],
 }
 
 impl Sealed {
+    /// The bytes a signature over this seal covers. Not among them are `bytes` and `sums-sha256`: both change when key
+    /// slots are replaced, and both follow from the files.
+    pub fn signed_bytes(&self, merkle_root: &Sha256, custody: &Sha256) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(192);
+        bytes.extend_from_slice(&self.job.0);
+        bytes.extend_from_slice(&self.volume.0);
+        bytes.extend_from_slice(&self.number.to_le_bytes());
+        bytes.extend_from_slice(&self.packs.to_le_bytes());
+        for text in [self.sealed_at.as_str(), self.read_back.word()] {
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        bytes.extend_from_slice(merkle_root);
+        bytes.extend_from_slice(custody);
+        bytes
+    }
+
     /// The file's text.
     pub fn encode(&self) -> String {
-        let body = format!(
+        let mut body = format!(
             "packmule-sealed: 1\njob: {}\nvolume: {}\nnumber: {}\npacks: {}\nbytes: {}\nsealed: {}\nread-back: {}\nsums-sha256: {}\n",
             self.job,
             self.volume,
@@ -78,6 +110,15 @@ impl Sealed {
             self.read_back.word(),
             hex(&self.sums_sha256),
         );
+        if let Some(signed) = &self.signature {
+            body += &format!(
+                "merkle-root: {}\ncustody: {}\njob-key: {}\nsignature: {}\n",
+                hex(&signed.merkle_root),
+                hex(&signed.custody),
+                hex(&signed.key),
+                hex(&signed.signature),
+            );
+        }
         format!("{body}crc64: {}\n", crc64(body.as_bytes()))
     }
 
@@ -99,39 +140,57 @@ impl Sealed {
         if expected != found {
             return Err(Error::Checksum { record: SEALED, expected, found });
         }
-        let mut lines = body.split_inclusive('\n');
-        let mut value = |name: &'static str| -> Result<&str, Error> {
-            let line = lines.next().unwrap_or_default();
-            line.strip_suffix('\n')
-                .and_then(|line| line.strip_prefix(name))
-                .and_then(|line| line.strip_prefix(": "))
-                .ok_or_else(|| Error::field(SEALED, name, "a line of that name here", line.escape_debug()))
-        };
-        let version = value("packmule-sealed")?;
+        let mut lines = Lines(body.split_inclusive('\n').peekable());
+        let version = lines.value("packmule-sealed")?;
         if version != "1" {
             return Err(Error::field(SEALED, "packmule-sealed", 1, version));
         }
         let sealed = Self {
-            job: JobId::parse(value("job")?)?,
-            volume: VolumeId::parse(value("volume")?)?,
-            number: decimal("number", value("number")?)?,
-            packs: decimal("packs", value("packs")?)?,
-            bytes: decimal("bytes", value("bytes")?)?,
-            sealed_at: value("sealed")?.to_owned(),
+            job: JobId::parse(lines.value("job")?)?,
+            volume: VolumeId::parse(lines.value("volume")?)?,
+            number: decimal("number", lines.value("number")?)?,
+            packs: decimal("packs", lines.value("packs")?)?,
+            bytes: decimal("bytes", lines.value("bytes")?)?,
+            sealed_at: lines.value("sealed")?.to_owned(),
             read_back: {
-                let word = value("read-back")?;
+                let word = lines.value("read-back")?;
                 ReadBack::parse(word)
                     .ok_or_else(|| Error::field(SEALED, "read-back", "direct, dropped-cache or cached", word))?
             },
-            sums_sha256: {
-                let digits = value("sums-sha256")?;
-                parse_hex(digits).ok_or_else(|| Error::field(SEALED, "sums-sha256", "64 hex digits", digits))?
+            sums_sha256: lines.hex("sums-sha256")?,
+            signature: if lines.0.peek().is_some_and(|line| line.starts_with("merkle-root: ")) {
+                Some(SealSignature {
+                    merkle_root: lines.hex("merkle-root")?,
+                    custody: lines.hex("custody")?,
+                    key: lines.hex("job-key")?,
+                    signature: lines.hex("signature")?,
+                })
+            } else {
+                None
             },
         };
-        match lines.find(|line| !line.starts_with("x-")) {
+        match lines.0.find(|line| !line.starts_with("x-")) {
             None => Ok(sealed),
             Some(line) => Err(Error::field(SEALED, "line", "x- or crc64", line.escape_debug())),
         }
+    }
+}
+
+/// The lines of `SEALED`, in their order.
+struct Lines<'a>(std::iter::Peekable<std::str::SplitInclusive<'a, char>>);
+
+impl<'a> Lines<'a> {
+    fn value(&mut self, name: &'static str) -> Result<&'a str, Error> {
+        let line = self.0.next().unwrap_or_default();
+        line.strip_suffix('\n')
+            .and_then(|line| line.strip_prefix(name))
+            .and_then(|line| line.strip_prefix(": "))
+            .ok_or_else(|| Error::field(SEALED, name, "a line of that name here", line.escape_debug()))
+    }
+
+    fn hex<const N: usize>(&mut self, name: &'static str) -> Result<[u8; N], Error> {
+        let digits = self.value(name)?;
+        parse_hex(digits).ok_or_else(|| Error::field(SEALED, name, format!("{} hex digits", 2 * N), digits))
     }
 }
 
@@ -149,6 +208,13 @@ pub struct SumLine {
     pub sha256: Sha256,
     /// Path relative to `packmule/`.
     pub path: String,
+}
+
+/// Root of the Merkle tree over those lines, those of key slots left out: slots may be replaced, all else is for ever.
+pub fn sums_root(lines: &[SumLine]) -> Sha256 {
+    let kept = lines.iter().filter(|line| !line.path.starts_with("slots/"));
+    let leaves: Vec<String> = kept.map(|line| format!("{}  {}", hex(&line.sha256), line.path)).collect();
+    merkle_root(leaves.iter().map(String::as_bytes))
 }
 
 /// The text of `SHA256SUMS`, in the order given.
@@ -203,23 +269,31 @@ mod tests {
             sealed_at: "2026-11-23T00:00:00Z".into(),
             read_back: ReadBack::Direct,
             sums_sha256: [9; 32],
+            signature: None,
         }
+    }
+
+    fn signed() -> Sealed {
+        let signature = SealSignature { merkle_root: [4; 32], custody: [5; 32], key: [6; 32], signature: [7; 64] };
+        Sealed { signature: Some(signature), ..sample() }
     }
 
     #[test]
     fn every_single_bit_flip_of_sealed_is_refused() {
-        let good = sample().encode().into_bytes();
-        assert_eq!(Sealed::decode(&good), Ok(sample()));
-        for bit in 0..good.len() * 8 {
-            let mut bad = good.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Sealed::decode(&bad).is_err(), "bit {bit}");
+        for seal in [sample(), signed()] {
+            let good = seal.encode().into_bytes();
+            assert_eq!(Sealed::decode(&good), Ok(seal));
+            for bit in 0..good.len() * 8 {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(Sealed::decode(&bad).is_err(), "bit {bit}");
+            }
         }
     }
 
     #[test]
     fn repeated_missing_and_reordered_lines_are_refused_and_x_lines_skipped() {
-        let text = sample().encode();
+        let text = signed().encode();
         let body: Vec<&str> = text.lines().filter(|line| !line.starts_with("crc64")).collect();
         let with = |lines: Vec<&str>| {
             let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -228,6 +302,7 @@ mod tests {
         assert!(with(body.clone()).is_ok());
         assert!(with([body.clone(), vec!["x-signature: later"]].concat()).is_ok());
         assert!(with([body.clone(), vec!["odd: later"]].concat()).is_err());
+        assert!(with(body[..9].to_vec()).is_ok(), "a seal that is not signed");
         for at in 0..body.len() {
             let mut missing = body.clone();
             missing.remove(at);
@@ -241,6 +316,20 @@ mod tests {
                 assert!(with(swapped).is_err(), "line {at} moved");
             }
         }
+    }
+
+    #[test]
+    fn the_root_covers_every_file_but_slots() {
+        let line = |byte, path: &str| SumLine { sha256: [byte; 32], path: path.to_owned() };
+        let slot = format!("slots/{}.age", "0f".repeat(16));
+        let lines = [line(1, "VOLUME"), line(2, &slot), line(3, "packs/00000001.pack"), line(4, "MANIFEST")];
+        let root = sums_root(&lines);
+        for at in 0..lines.len() {
+            let mut other = lines.clone();
+            other[at].sha256[31] ^= 1;
+            assert_eq!(sums_root(&other) == root, at == 1, "{}", lines[at].path);
+        }
+        assert_ne!(sums_root(&lines[..3]), root);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::crypto::SigningKey;
+use crate::format::JobId;
 use crate::job::error::During;
 use crate::job::ledger::Deltas;
 use crate::job::{Caches, Count, Error, Job, Placed, commit};
@@ -13,6 +15,9 @@ use crate::job::{Caches, Count, Error, Job, Placed, commit};
 pub struct Batch<'j> {
     pub(super) db: &'j Connection,
     pub(super) caches: &'j Caches,
+    /// The job, and the key that signs its log.
+    pub(super) job: JobId,
+    pub(super) signer: Option<&'j SigningKey>,
     pub(super) deltas: Deltas,
     /// Extents whose ENTRY record may still come in this batch; the two then share a row.
     pub(super) held: HashMap<u64, Placed>,
@@ -54,6 +59,8 @@ impl Job {
         let mut batch = Batch {
             db: &tx,
             caches: &self.caches,
+            job: self.id,
+            signer: self.signer.as_deref(),
             deltas: Deltas::default(),
             held: HashMap::new(),
             touched: HashSet::new(),

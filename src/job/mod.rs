@@ -29,15 +29,18 @@ mod paths;
 mod rare;
 mod rows;
 mod schema;
+mod signing;
 mod volumes;
 mod work;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use crate::crypto::{PublicKey, SigningKey};
 use crate::format::JobId;
 
 pub use batch::Batch;
@@ -50,6 +53,7 @@ pub use ledger::{Count, Excluded, Ledger};
 pub use listing::Listed;
 pub use objects::{Evidence, Object, ObjectState, Part};
 pub use open::{NewJob, Source, SourceRoot};
+pub use signing::SIGNING_KEY;
 pub use volumes::{NewVolume, PackClose, PackRow, Run, Sealing, VolumeRow, VolumeState};
 pub use work::ResumePoint;
 
@@ -64,6 +68,9 @@ pub struct Job {
     id: JobId,
     salt: [u8; 32],
     created: Timestamp,
+    /// Signs for the job; `None` when it is open for reading only.
+    signer: Option<Arc<SigningKey>>,
+    public_key: Option<PublicKey>,
     caches: Caches,
     /// Held, not used: SQLite's lock on it ends with the process, however that ends.
     _lock: Option<Connection>,

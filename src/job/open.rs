@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use crate::format::JobId;
 use crate::job::error::{During, array, from_db, to_db};
 use crate::job::rows::{at_ns, timestamp};
-use crate::job::{Caches, Error, Job, paths, schema};
-use crate::sys::Fs;
+use crate::job::{Caches, Error, Job, paths, schema, signing};
+use crate::sys::{Clock as _, Fs, SystemClock};
 
 const DATABASE: &str = "job.db";
 const LOCK: &str = "job.lock";
@@ -76,12 +76,16 @@ impl Job {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut db = Self::connect(dir, flags)?.ok_or_else(|| Error::Missing { path: dir.to_owned() })?;
         schema::migrate(&mut db)?;
+        let signer = signing::key(dir)?;
+        let public_key = signer.public();
         let mut job = Self {
             db,
             dir: dir.to_owned(),
             id: new.id,
             salt: new.salt,
             created: new.created,
+            signer: Some(signer),
+            public_key: Some(public_key),
             caches: Caches::default(),
             _lock: Some(lock),
         };
@@ -91,6 +95,7 @@ impl Job {
             meta.execute(params!["job_id", new.id.0]).during(doing)?;
             meta.execute(params!["job_salt", new.salt]).during(doing)?;
             meta.execute(params!["created_ns", at_ns(new.created)?]).during(doing)?;
+            batch.put_public_key(&public_key)?;
             new.settings.iter().try_for_each(|(name, value)| batch.set_setting(name, value))?;
             new.recipients.iter().try_for_each(|recipient| batch.add_recipient(recipient))?;
             new.sources.iter().try_for_each(|source| batch.add_source(source).map(drop))
@@ -112,7 +117,9 @@ impl Job {
             return Err(Error::Missing { path: dir.to_owned() }); // a crash while it was made: nothing refers to it yet
         }
         schema::migrate(&mut db)?;
-        Self::load(db, dir, Some(lock))
+        let mut job = Self::load(db, dir, Some(lock))?;
+        job.take_signing_key()?;
+        Ok(job)
     }
 
     /// Opens a job to look at it, also while another process works on it. Whatever would change it fails.
@@ -127,6 +134,27 @@ impl Job {
         db.busy_timeout(READER_WAIT).during("set how long to wait")?;
         db.pragma_update(None, "query_only", true).during("open it for reading")?;
         Self::load(db, dir, None)
+    }
+
+    /// Reads the signing key, or makes one where none is on file. A job that had another one says so in its log: volumes
+    /// sealed before keep the signature of the old key.
+    fn take_signing_key(&mut self) -> Result<(), Error> {
+        let signer = signing::key(&self.dir)?;
+        let (before, public_key) = (self.public_key, signer.public());
+        (self.signer, self.public_key) = (Some(signer), Some(public_key));
+        if before == Some(public_key) {
+            return Ok(());
+        }
+        self.batch_durable(|batch| {
+            batch.put_public_key(&public_key)?;
+            match before {
+                None => Ok(()),
+                Some(old) => {
+                    let detail = format!("the key {} was not on file", crate::crypto::fingerprint(&old));
+                    batch.append_event(SystemClock::new().now(), "signing-key-replaced", None, &detail)
+                }
+            }
+        })
     }
 
     fn exists(dir: &Path) -> Result<Connection, Error> {
@@ -159,7 +187,9 @@ impl Job {
             .query_row("SELECT value FROM meta WHERE key = 'created_ns'", [], |row| row.get(0))
             .during("read when the job was made")?;
         let created = timestamp(created)?;
-        Ok(Self { db, dir: dir.to_owned(), id, salt, created, caches: Caches::default(), _lock: lock })
+        let public_key = signing::known(&db)?;
+        let dir = dir.to_owned();
+        Ok(Self { db, dir, id, salt, created, signer: None, public_key, caches: Caches::default(), _lock: lock })
     }
 
     /// The trees to be staged, in the order they were named.

@@ -186,8 +186,12 @@ CREATE TABLE events (
     at_ns  INTEGER NOT NULL,
     kind   TEXT NOT NULL,
     volume INTEGER,
+    by     TEXT NOT NULL,
     detail TEXT NOT NULL,
-    hash   BLOB NOT NULL
+    before BLOB NOT NULL,              -- hashes of the events of the same volume that it follows, 32 bytes each
+    key    BLOB NOT NULL,              -- whose signature it is
+    hash   BLOB NOT NULL UNIQUE,
+    signature BLOB NOT NULL
 );
 CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT raise(ABORT, 'the custody log is append-only'); END;
 CREATE TRIGGER events_remain BEFORE DELETE ON events BEGIN SELECT raise(ABORT, 'the custody log is append-only'); END;

@@ -15,6 +15,7 @@ mod html;
 mod json;
 mod lines;
 mod next;
+mod proof;
 mod text;
 mod write;
 
@@ -26,5 +27,6 @@ pub use html::render_html;
 pub use json::{ReportFile, render_json};
 pub use lines::{Format, write_list};
 pub use next::{Next, next};
+pub use proof::{Checked, GradeCount, ProofEntry, ProofError, ProofVolume, check_proof, pick, write_proof};
 pub use text::{render_line, render_text};
 pub use write::{Completion, Written, read_completion, write_reports};

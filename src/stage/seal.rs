@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::crypto::RunKey;
+use crate::crypto::{RunKey, SigningKey};
 use crate::format::record::Record;
 use crate::job::Job;
 use crate::stage::Error;
@@ -11,7 +11,7 @@ use crate::stage::convert::volume_pack;
 use crate::stage::monitor::{Monitor, VolumeEvent};
 use crate::stage::shelf::record_seal;
 use crate::sys::World;
-use crate::volume::{ManifestWriter, SealReport, Volume, seal};
+use crate::volume::{ManifestWriter, SealBy, SealReport, Volume, read_custody, seal, write_custody};
 
 /// Seals volumes side by side; each has its own reader of the job database. Volumes without packs stay open.
 pub(super) fn all(
@@ -21,20 +21,26 @@ pub(super) fn all(
     volumes: &[Volume],
     monitor: &Arc<dyn Monitor>,
 ) -> Result<Vec<(u32, SealReport)>, Error> {
+    for volume in volumes {
+        record_staged(job, world, volume)?;
+    }
     let dir = job.dir().to_owned();
+    let key = job.signing_key().cloned();
     let results: Vec<Result<Option<(u32, SealReport)>, Error>> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            volumes.iter().map(|volume| scope.spawn(|| one(&dir, world, run, volume, &**monitor))).collect();
+        let threads: Vec<_> = volumes
+            .iter()
+            .map(|volume| scope.spawn(|| one(&dir, world, run, volume, key.as_deref(), &**monitor)))
+            .collect();
         let joined = threads.into_iter().map(|thread| thread.join());
         joined.map(|result| result.unwrap_or(Err(Error::Engine("a seal panicked")))).collect()
     });
     let mut reports = Vec::new();
     let mut failed = None;
-    for result in results {
+    for (volume, result) in volumes.iter().zip(results) {
         match result {
             Ok(None) => {}
             Ok(Some((number, report))) => {
-                record_seal(job, number, world.clock.now(), &report.sealed)?;
+                record_seal(job, volume, world.clock.now(), &report.sealed)?;
                 monitor.volume(number, &VolumeEvent::Sealed(Box::new(report.clone())));
                 reports.push((number, report));
             }
@@ -44,11 +50,37 @@ pub(super) fn all(
     failed.map_or(Ok(reports), Err)
 }
 
+/// Says in the log that the volume is filled, and puts the log on it: the seal vouches for it as it is then.
+fn record_staged(job: &mut Job, world: &World, volume: &Volume) -> Result<(), Error> {
+    let number = volume.header().number;
+    let packs = job.packs(number)?;
+    if packs.is_empty() {
+        return Ok(());
+    }
+    let bytes: u64 = packs.iter().filter_map(|pack| pack.close.map(|close| close.file_bytes)).sum();
+    let detail = format!("{} packs, {bytes} bytes", packs.len());
+    let said = job.custody(number)?.iter().any(|entry| entry.kind == "staged" && entry.detail == detail);
+    if !said {
+        job.batch_durable(|tx| tx.append_event(world.clock.now(), "staged", Some(number), &detail))?;
+    }
+    put_log(job, volume)
+}
+
+/// Joins the log on the volume with the job's: each has afterwards what either had.
+pub(super) fn put_log(job: &mut Job, volume: &Volume) -> Result<(), Error> {
+    let mut log = read_custody(volume)?;
+    job.batch_durable(|tx| tx.take_custody(&log).map(drop))?;
+    let known = job.custody(volume.header().number)?;
+    log.extend(known.into_iter().filter(|entry| !log.contains(entry)).collect::<Vec<_>>());
+    Ok(write_custody(volume, &log)?)
+}
+
 fn one(
     dir: &Path,
     world: &World,
     run: &RunKey,
     volume: &Volume,
+    key: Option<&SigningKey>,
     monitor: &dyn Monitor,
 ) -> Result<Option<(u32, SealReport)>, Error> {
     let number = volume.header().number;
@@ -66,7 +98,7 @@ fn one(
         other => Ok(manifest.add(other)?),
     })?;
     let manifest = manifest.finish(run, &*world.random)?;
-    let report = seal(volume, &packs, &manifest, world.clock.now(), &|bytes| {
+    let report = seal(volume, &packs, &manifest, SealBy { key, now: world.clock.now() }, &|bytes| {
         monitor.volume(number, &VolumeEvent::ReadBack { bytes });
     })?;
     Ok(Some((number, report)))

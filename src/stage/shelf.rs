@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypto::RunKey;
-use crate::format::{VolumeHeader, VolumeId};
+use crate::format::{VolumeHeader, VolumeId, hex};
 use crate::job::{Job, NewVolume, Sealing, VolumeRow, VolumeState};
 use crate::stage::convert::{pack_close, volume_pack};
 use crate::stage::monitor::{Monitor, VolumeEvent};
+use crate::stage::seal::put_log;
 use crate::stage::{Error, readme};
 use crate::sys::{World, device};
 use crate::volume::{self, Readme, Volume, add_slot, create, recover_packs};
@@ -73,7 +74,7 @@ pub(super) fn open(
         if let Some(sealed) = volume.sealed()? {
             if row.state != VolumeState::Sealed {
                 let at = sealed.sealed_at.parse().unwrap_or_else(|_| world.clock.now());
-                record_seal(job, header.number, at, &sealed)?;
+                record_seal(job, &volume, at, &sealed)?;
             }
             continue;
         }
@@ -87,24 +88,29 @@ pub(super) fn open(
     Ok(shelf)
 }
 
-/// Records in the job what `SEALED` on a volume says.
+/// Records in the job what `SEALED` on a volume says, and on the volume what the job's log says of it.
 pub(super) fn record_seal(
     job: &mut Job,
-    number: u32,
+    volume: &Volume,
     at: jiff::Timestamp,
     sealed: &crate::format::Sealed,
 ) -> Result<(), Error> {
+    let number = volume.header().number;
     let sealing = Sealing {
         at,
         read_back: sealed.read_back.word().to_owned(),
         file_bytes: sealed.bytes,
         sums_sha256: sealed.sums_sha256,
     };
+    let root = sealed
+        .signature
+        .as_ref()
+        .map_or_else(String::new, |signed| format!("; Merkle root {}", hex(&signed.merkle_root)));
     job.batch_durable(|tx| {
         tx.seal_volume(number, &sealing)?;
-        tx.append_event(at, "sealed", Some(number), &format!("read back: {}", sealing.read_back))
+        tx.append_event(at, "sealed", Some(number), &format!("read back: {}{root}", sealing.read_back))
     })?;
-    Ok(())
+    put_log(job, volume)
 }
 
 fn make(job: &Job, world: &World, place: &Place) -> Result<Volume, Error> {
@@ -118,7 +124,7 @@ fn make(job: &Job, world: &World, place: &Place) -> Result<Volume, Error> {
         number,
         created_ns: u64::try_from(world.clock.now().as_nanosecond()).unwrap_or_default(),
         job_salt: job.salt(),
-        job_public_key: [0; 32],
+        job_public_key: job.public_key().unwrap_or_default(),
     };
     let text = readme::text(&header);
     Ok(create(&world.fs, &place.path, &volume::NewVolume { header }, Readme(&text))?)
@@ -154,9 +160,15 @@ fn known(job: &mut Job, world: &World, volume: &Volume, place: &Place) -> Result
     };
     job.batch_durable(|tx| {
         tx.add_volume(&new)?;
-        tx.append_event(now, "created", Some(new.number), &new.path.display().to_string())
+        tx.append_event(now, "created", Some(new.number), &drive(&new))
     })?;
     find(job)?.ok_or(Error::Engine("a volume that was just recorded is not in the job"))
+}
+
+/// What the log says of the drive: it travels in the open, so nothing of the machine it was made on.
+fn drive(new: &NewVolume) -> String {
+    let told = |what: &Option<String>| what.clone().unwrap_or_else(|| "not told".to_owned());
+    format!("drive {}, serial number {}", told(&new.model), told(&new.serial))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one caller, and each is a different thing")]

@@ -33,6 +33,14 @@ pub fn read_secret(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>
     Ok(bytes)
 }
 
+/// Opens a file or pipe the user named, for reading; symbolic links are followed, because the user chose the path.
+///
+/// # Errors
+/// What the system said.
+pub fn open_named(path: &Path) -> io::Result<impl Read + use<>> {
+    File::open(path)
+}
+
 /// Writes a new file that only its owner may read (mode 0600), durable when this returns.
 ///
 /// # Errors

@@ -17,6 +17,10 @@ pub enum FindingKind {
     Sum,
     /// `VOLUME`, `SEALED` or `SHA256SUMS` breaks the format, or they contradict each other.
     Seal,
+    /// A signature is not that of the key it names, or not of the key it should be of.
+    Signature,
+    /// The custody log was altered.
+    Custody,
     /// A key slot is no age file, or not the slot of this job and run.
     Slot,
     /// The header of a pack or of `MANIFEST` is damaged or belongs elsewhere.
@@ -52,6 +56,8 @@ impl FindingKind {
             Self::Unreadable => "unreadable",
             Self::Sum => "sum",
             Self::Seal => "seal",
+            Self::Signature => "signature",
+            Self::Custody => "custody",
             Self::Slot => "slot",
             Self::Header => "header",
             Self::Frame => "frame",

@@ -29,6 +29,8 @@ pub struct Options {
     pub all_sums: bool,
     /// Memory for frames on their way, over all volumes. Unit: bytes.
     pub memory_bytes: u64,
+    /// The key that must have signed the seals: hex digits, or the words of its fingerprint.
+    pub signed_by: Option<String>,
 }
 
 /// Why a check could not be made.
@@ -87,7 +89,7 @@ pub fn verify(world: &World, dirs: &[PathBuf], options: &Options, monitor: &dyn 
         None => None,
     };
     let join = Mutex::default();
-    let all_sums = options.all_sums;
+    let (all_sums, signed_by) = (options.all_sums, options.signed_by.as_deref());
     let share = options.memory_bytes / (volumes.len() as u64).max(1);
     let outcomes: Vec<Result<Outcome, Error>> = std::thread::scope(|scope| {
         let spawn = |volume| {
@@ -95,7 +97,7 @@ pub fn verify(world: &World, dirs: &[PathBuf], options: &Options, monitor: &dyn 
             scope.spawn(move || {
                 let budget = MemoryBudget::new(share);
                 let pack_sums = keyring.is_none() || all_sums;
-                let context = Context { keyring, pack_sums, join, budget: &budget, monitor };
+                let context = Context { keyring, pack_sums, signed_by, join, budget: &budget, monitor };
                 check(volume, &context).map_err(|source| failed(volume.root(), source))
             })
         };

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::verify::finding::{Finding, Lost};
+use crate::verify::signed::{CustodyFact, SignedBy};
 
 /// Findings kept; further ones are only counted. One record of a hostile volume costs a few bytes, a finding a few
 /// hundred, so without a limit the report would be the largest thing in memory.
@@ -35,6 +36,12 @@ pub struct VolumeFacts {
     pub pack_sums_compared: bool,
     /// Whether its frames were opened with a key.
     pub opened: bool,
+    /// Whose signature the seal bears; `None`: no signature that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<SignedBy>,
+    /// The custody log, as far as its signatures hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub custody: Vec<CustodyFact>,
 }
 
 /// What a check came to.

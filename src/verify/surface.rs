@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::{Sha256, sha256};
-use crate::format::{Error as FormatError, Sealed, parse_sums};
+use crate::format::{Error as FormatError, Sealed, SumLine, parse_sums};
 use crate::verify::finding::{Finding, FindingKind, chain};
-use crate::volume::{Error, MANIFEST, README, SEALED, SUMS, VOLUME, Volume};
+use crate::volume::{CUSTODY, Error, MANIFEST, README, SEALED, SUMS, VOLUME, Volume};
 
 /// First line of every age file. Source: the age file format, version 1.
 const AGE_INTRO: &[u8] = b"age-encryption.org/v1\n";
@@ -22,6 +22,8 @@ pub(super) struct Surface {
     pub(super) has_seal: bool,
     /// What `SHA256SUMS` says of each file.
     pub(super) sums: BTreeMap<String, Sha256>,
+    /// The same in the order of the file.
+    pub(super) lines: Vec<SumLine>,
     /// Files present that a volume may have.
     pub(super) files: BTreeSet<String>,
     pub(super) findings: Vec<Finding>,
@@ -67,7 +69,10 @@ impl Surface {
         }
         let parsed = volume.read_sums().map_err(|error| chain(&error));
         match parsed.and_then(|bytes| parse_sums(&bytes).map_err(|error| chain(&error))) {
-            Ok(lines) => self.sums = lines.into_iter().map(|line| (line.path, line.sha256)).collect(),
+            Ok(lines) => {
+                self.sums = lines.iter().map(|line| (line.path.clone(), line.sha256)).collect();
+                self.lines = lines;
+            }
             Err(text) => self.find(FindingKind::Seal, number, SUMS, text),
         }
     }
@@ -95,7 +100,7 @@ impl Surface {
 
     /// Files listed and missing, present and not listed; names no volume has.
     fn compare_names(&mut self, number: u32) {
-        let own = [SEALED, SUMS];
+        let own = [CUSTODY, SEALED, SUMS];
         for file in self.files.clone() {
             let is_listed = self.sums.contains_key(&file);
             if !is_listed && !own.contains(&file.as_str()) && (!self.sums.is_empty() || !is_known(&file)) {
@@ -148,7 +153,7 @@ pub(super) fn check_slot(volume: &Volume, run: crate::format::RunId) -> Option<F
 fn is_known(file: &str) -> bool {
     let is_slot = file.strip_prefix("slots/").and_then(|name| name.strip_suffix(".age"));
     let is_pack = file.strip_prefix("packs/").and_then(|name| name.strip_suffix(".pack"));
-    [README, VOLUME, MANIFEST, SUMS, SEALED].contains(&file)
+    [README, VOLUME, MANIFEST, SUMS, SEALED, CUSTODY].contains(&file)
         || is_slot.is_some_and(|run| crate::format::RunId::parse(run).is_ok())
         || is_pack.is_some_and(|pack| pack.len() == 8 && pack.parse::<u32>().is_ok_and(|number| number > 0))
 }

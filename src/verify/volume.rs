@@ -15,9 +15,10 @@ use crate::verify::join::Join;
 use crate::verify::manifest::{PackFacts, RecordSums, compare};
 use crate::verify::opened::{Nameless, PackCheck};
 use crate::verify::report::VolumeFacts;
+use crate::verify::signed;
 use crate::verify::surface::{Surface, check_slot};
 use crate::verify::walk::{Group, Walked, Walking, unreadable, walk};
-use crate::volume::{Error, Keyring, MANIFEST, SEALED, SUMS, Volume, pack_name};
+use crate::volume::{CUSTODY, Error, Keyring, MANIFEST, SEALED, SUMS, Volume, pack_name};
 
 /// What every volume's check needs.
 pub(super) struct Context<'a> {
@@ -25,6 +26,8 @@ pub(super) struct Context<'a> {
     pub(super) keyring: Option<&'a Keyring>,
     /// Whether the SHA-256 of packs and `MANIFEST` is compared.
     pub(super) pack_sums: bool,
+    /// The key whose signature is expected, as the user was told it.
+    pub(super) signed_by: Option<&'a str>,
     pub(super) join: &'a Mutex<Join>,
     pub(super) budget: &'a MemoryBudget,
     pub(super) monitor: &'a dyn Monitor,
@@ -69,8 +72,14 @@ pub(super) fn check(volume: &Volume, context: &Context<'_>) -> Result<Outcome, E
         read: ReadBack::Direct.word(),
         pack_sums_compared: context.pack_sums && !surface.sums.is_empty(),
         opened: context.keyring.is_some(),
+        signed_by: None,
+        custody: Vec::new(),
     };
-    let (findings, notes) = (surface.findings.clone(), surface.notes.clone());
+    let (mut findings, mut notes) = (surface.findings.clone(), surface.notes.clone());
+    let vouched = signed::check(volume, surface.sealed.as_ref(), &surface.lines, context.signed_by);
+    findings.extend(vouched.findings);
+    notes.extend(vouched.notes);
+    let facts = VolumeFacts { signed_by: vouched.signed_by, custody: vouched.custody, ..facts };
     let outcome = Outcome { facts, findings, notes, problems: 0, keys_missing: Vec::new() };
     let mut check = Check {
         volume,
@@ -103,7 +112,7 @@ impl Check<'_> {
     /// Files that are neither packs nor `MANIFEST`, against `SHA256SUMS`.
     fn small_files(&mut self) {
         let is_small =
-            |file: &&String| !file.starts_with("packs/") && ![MANIFEST, SEALED, SUMS].contains(&file.as_str());
+            |file: &&String| !file.starts_with("packs/") && ![CUSTODY, MANIFEST, SEALED, SUMS].contains(&file.as_str());
         let files: Vec<String> = self.surface.files.iter().filter(is_small).cloned().collect();
         for file in files {
             if !self.surface.sums.contains_key(&file) {

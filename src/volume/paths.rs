@@ -14,6 +14,8 @@ pub const SLOTS: &str = "slots";
 pub const PACKS: &str = "packs";
 /// Consolidated manifest.
 pub const MANIFEST: &str = "MANIFEST";
+/// Custody log, as far as this volume is concerned.
+pub const CUSTODY: &str = "CUSTODY";
 /// SHA-256 sums.
 pub const SUMS: &str = "SHA256SUMS";
 /// Presence means complete.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use crate::crypto::{Purpose, SigningKey};
 use crate::digest::Crc64;
-use crate::format::{ReadBack, Sealed, SumLine, render_sums};
+use crate::format::{ReadBack, SealSignature, Sealed, SumLine, heads_digest, render_sums, sums_root};
 use crate::sys::Access;
 use crate::volume::create::write_atomically;
+use crate::volume::custody::read_custody;
 use crate::volume::error::{At, Error};
 use crate::volume::open::Volume;
 use crate::volume::pack_writer::PackState;
@@ -25,6 +27,15 @@ pub struct SealReport {
     pub sealed: Sealed,
 }
 
+/// Who seals, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct SealBy<'a> {
+    /// The key of the job; `None`: the seal is not signed.
+    pub key: Option<&'a SigningKey>,
+    /// The time of the seal.
+    pub now: jiff::Timestamp,
+}
+
 /// Seals a volume whose packs are closed and whose `MANIFEST` is written: reads everything back from the medium,
 /// compares with what was written, and only then says so.
 ///
@@ -40,7 +51,7 @@ pub fn seal(
     volume: &Volume,
     packs: &[PackState],
     manifest: &PackState,
-    now: jiff::Timestamp,
+    by: SealBy<'_>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<SealReport, Error> {
     let root = volume.root();
@@ -66,16 +77,22 @@ pub fn seal(
     let fs = volume.fs();
     write_atomically(&**fs, root, SUMS, text.as_bytes())?;
     let header = volume.header();
-    let sealed = Sealed {
+    let mut sealed = Sealed {
         job: header.job,
         volume: header.volume,
         number: header.number,
         packs: packs.len() as u64,
         bytes: sums.bytes,
-        sealed_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        sealed_at: by.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         read_back: sums.read_back,
         sums_sha256: crate::digest::sha256(text.as_bytes()),
+        signature: None,
     };
+    if let Some(key) = by.key {
+        let (merkle_root, custody) = (sums_root(&sums.lines), heads_digest(read_custody(volume)?.iter()));
+        let signature = key.sign(Purpose::Seal, &sealed.signed_bytes(&merkle_root, &custody));
+        sealed.signature = Some(SealSignature { merkle_root, custody, key: key.public(), signature });
+    }
     write_atomically(&**fs, root, SEALED, sealed.encode().as_bytes())?;
     Ok(SealReport { read_back: sums.read_back, bytes: sums.bytes, packs: sealed.packs, sealed })
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use packmule::digest::Crc64;
 use packmule::format::record::{Content, Piece, Problem, ProblemCode, Record};
 use packmule::format::{
-    Commit, Footer, FooterReason, FrameHeader, FrameKind, Inner, JobId, PackHeader, PackKind, ReadBack, RunId, Sealed,
-    SlotText, SumLine, VolumeHeader, VolumeId, render_sums,
+    Commit, Footer, FooterReason, FrameHeader, FrameKind, Inner, JobId, PackHeader, PackKind, ReadBack, RunId,
+    SealSignature, Sealed, SlotText, SumLine, VolumeHeader, VolumeId, render_sums,
 };
 
 use crate::verify_kit::{begin, extent, noise, other};
@@ -102,6 +102,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         sealed_at: "2026-11-23T00:00:00Z".to_owned(),
         read_back: ReadBack::Direct,
         sums_sha256: [3; 32],
+        signature: Some(SealSignature { merkle_root: [4; 32], custody: [5; 32], key: [6; 32], signature: [7; 64] }),
     };
     seeds.push(("seal", "sealed", sealed.encode().into_bytes()));
     seeds.push(("unlock_code", "code", b"PACKM-0VES0-N0RD1-NARYD-R1VQK".to_vec()));

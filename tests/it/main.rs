@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
 mod corpus;
+mod custody_cli;
+mod custody_seal;
 mod damage_flips;
 mod damage_table;
 mod erase_volumes;
@@ -27,6 +29,7 @@ mod plan_oracle;
 mod plan_questions;
 mod plan_report;
 mod program;
+mod proof;
 mod report_forms;
 mod s3_lab;
 mod s3d_faithful;

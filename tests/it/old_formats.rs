@@ -40,7 +40,7 @@ pub fn identities(name: &str) -> Identities {
 fn check(fixture: &Fixture, keyed: bool) -> Report {
     let dirs: Vec<PathBuf> = fixture.volumes.iter().map(|volume| fixtures().join(fixture.name).join(volume)).collect();
     let identities = keyed.then(|| identities(fixture.name));
-    let options = Options { identities, all_sums: true, memory_bytes: 64 << 20 };
+    let options = Options { identities, all_sums: true, memory_bytes: 64 << 20, signed_by: None };
     verify(&World::real(), &dirs, &options, &Silent).unwrap()
 }
 

@@ -15,7 +15,7 @@ use packmule::sys::RealFs;
 use crate::job_support::{World, entry, facts, now, small};
 
 /// Two files, a link and a directory, staged on volume 1; `sealed` adds the seal.
-fn staged(sealed: bool) -> World {
+pub(crate) fn staged(sealed: bool) -> World {
     let mut world = World::new(1);
     let job = world.job();
     let top = job.sources().unwrap()[0].id;

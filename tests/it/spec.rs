@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use packmule::crypto::{UnlockCode, identity_from_passphrase, identity_from_unlock_code};
+use packmule::crypto::{UnlockCode, fingerprint, identity_from_passphrase, identity_from_unlock_code};
 use packmule::digest::Crc64;
 use packmule::format::record::{Entry, EntryState, EntryType, Record};
 use packmule::format::{
@@ -19,8 +19,14 @@ use packmule::volume::{Keyring, Step, Volume, open_plain};
 
 use crate::old_formats;
 
-const DOCUMENTS: [(&str, char); 4] =
-    [("volume.md", 'V'), ("pack.md", 'P'), ("manifest.md", 'M'), ("key-slots.md", 'K')];
+const DOCUMENTS: [(&str, char); 6] = [
+    ("volume.md", 'V'),
+    ("pack.md", 'P'),
+    ("manifest.md", 'M'),
+    ("key-slots.md", 'K'),
+    ("custody.md", 'C'),
+    ("proof.md", 'T'),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -336,6 +342,7 @@ fn example(what: &str) -> String {
             let passphrase = passphrase.replace('_', " ");
             format!("{}\n", *identity_from_passphrase(passphrase.as_bytes(), &salt_of(salt)).unwrap().secret)
         }
+        ["fingerprint", key] => format!("{}\n", fingerprint(&salt_of(key))),
         _ => panic!("unknown example: {what}"),
     }
 }

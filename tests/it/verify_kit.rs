@@ -277,7 +277,8 @@ pub fn identities(secret: &str) -> Identities {
 /// Checks volumes on that file system, with a key or without.
 pub fn check(fs: &MemFs, dirs: &[&str], secret: Option<&str>) -> Result<Report, packmule::verify::Error> {
     let world = World { fs: Arc::new(fs.clone()), ..World::real() };
-    let options = Options { identities: secret.map(identities), all_sums: false, memory_bytes: 64 << 20 };
+    let options =
+        Options { identities: secret.map(identities), all_sums: false, memory_bytes: 64 << 20, signed_by: None };
     let dirs: Vec<PathBuf> = dirs.iter().map(PathBuf::from).collect();
     verify(&world, &dirs, &options, &Silent)
 }

@@ -295,7 +295,7 @@ fn a_sector_that_cannot_be_read_costs_its_frames_and_not_the_pack() {
     faulty.add(broken().nth(4));
     let world = World { fs: Arc::new(faulty.clone()), ..World::real() };
     let identities = Some(crate::verify_kit::identities(&scene.secret));
-    let options = Options { identities, all_sums: false, memory_bytes: 64 << 20 };
+    let options = Options { identities, all_sums: false, memory_bytes: 64 << 20, signed_by: None };
     let report =
         verify(&world, &[PathBuf::from(ONE), PathBuf::from(TWO)], &options, &packmule::monitor::Silent).unwrap();
     faulty.assert_all_exercised();

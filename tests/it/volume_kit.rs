@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use packmule::crypto::{Identities, Recipients, RunKey, new_identity, seal_slot};
+use packmule::crypto::{Identities, Purpose, Recipients, RunKey, SigningKey, new_identity, seal_slot};
 use packmule::digest::{crc64, sha256};
 use packmule::format::record::{Content, Entry, EntryState, EntryType, Extent, Piece, Record};
-use packmule::format::{FRAME_HEADER_BYTES, FrameKind, Inner, JobId, PackKind, VolumeHeader, VolumeId};
+use packmule::format::{
+    CustodyEntry, FRAME_HEADER_BYTES, FrameKind, Inner, JobId, PackKind, VolumeHeader, VolumeId, heads,
+};
 use packmule::sys::random::SeededRandom;
 use packmule::sys::{Access, Fs, RandomSource};
 use packmule::volume::{
-    Committed, ManifestWriter, NewVolume, PackParams, PackState, PackWriter, Readme, SealedFrame, Volume, add_slot,
-    create, pack_path, seal,
+    Committed, ManifestWriter, NewVolume, PackParams, PackState, PackWriter, Readme, SealBy, SealedFrame, Volume,
+    add_slot, create, pack_path, read_custody, seal, write_custody,
 };
 
 pub const JOB: JobId = JobId([7; 16]);
@@ -23,6 +25,8 @@ pub struct Kit {
     pub run: RunKey,
     pub secret: String,
     pub slot: Vec<u8>,
+    /// Signs seals and custody logs.
+    pub signer: SigningKey,
 }
 
 impl Kit {
@@ -32,7 +36,8 @@ impl Kit {
         let recipients = Recipients::parse([person.recipient.as_str()]).unwrap();
         let run = RunKey::fresh(&random);
         let slot = seal_slot(JOB, &run, &recipients).unwrap();
-        Self { fs, random, run, secret: person.secret.to_string(), slot }
+        let signer = SigningKey::fresh(&SeededRandom::new(seed + 1000));
+        Self { fs, random, run, secret: person.secret.to_string(), slot, signer }
     }
 
     pub fn identities(&self) -> Identities {
@@ -51,7 +56,7 @@ impl Kit {
             number,
             created_ns: 1,
             job_salt: [3; 32],
-            job_public_key: [0; 32],
+            job_public_key: self.signer.public(),
         };
         let volume = create(&self.fs, dir, &NewVolume { header }, Readme("letter\n"))?;
         add_slot(&volume, self.run.run(), &self.slot)?;
@@ -89,8 +94,29 @@ impl Kit {
             manifest.add(record)?;
         }
         let manifest = manifest.finish(&self.run, &self.random)?;
-        seal(volume, packs, &manifest, jiff::Timestamp::UNIX_EPOCH, &|_| {})?;
-        Ok(())
+        let mut log = self.log(&read_custody(volume)?, volume, "staged", "by hand");
+        write_custody(volume, &log)?;
+        let by = SealBy { key: Some(&self.signer), now: jiff::Timestamp::UNIX_EPOCH };
+        seal(volume, packs, &manifest, by, &|_| {})?;
+        log = self.log(&log, volume, "sealed", "by hand");
+        write_custody(volume, &log)
+    }
+
+    /// The log with one more entry.
+    pub fn log(&self, log: &[CustodyEntry], volume: &Volume, kind: &str, detail: &str) -> Vec<CustodyEntry> {
+        let mut entry = CustodyEntry {
+            job: JOB,
+            volume: volume.header().number,
+            at_ns: log.len() as i64,
+            kind: kind.to_owned(),
+            by: "the kit".to_owned(),
+            detail: detail.to_owned(),
+            before: heads(log.iter()),
+            key: self.signer.public(),
+            signature: [0; 64],
+        };
+        entry.signature = self.signer.sign(Purpose::Custody, &entry.hash());
+        [log, &[entry]].concat()
     }
 }
 

@@ -8,6 +8,7 @@ writes the files below a directory. It prints one line of JSON with what it foun
     read_volume.py IDENTITY_FILE OUTPUT_DIR VOLUME...
 """
 
+import calendar
 import hashlib
 import hmac
 import json
@@ -15,9 +16,12 @@ import os
 import struct
 import subprocess
 import sys
+import time
 
 try:
     import zstandard
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 except ImportError as missing:
     print(f"MISSING: {missing}", file=sys.stderr)
@@ -80,7 +84,7 @@ def read_header(root):
     need(any(job) and any(volume) and number and not zero, "V3")
     need(not any(data[144:504]), "V1")
     need(struct.unpack_from("<Q", data, 504)[0] == crc64(data[:504]), "V3: crc64")
-    return {"job": job, "volume": volume, "number": number, "salt": data[80:112]}
+    return {"job": job, "volume": volume, "number": number, "salt": data[80:112], "key": data[112:144]}
 
 
 def read_seal(root, header):
@@ -91,7 +95,9 @@ def read_seal(root, header):
     need(len(text) <= 65536, "V10")
     lines = [line.split(": ", 1) for line in text.decode("ascii").splitlines()]
     names = [name for name, _ in lines if not name.startswith("x-")]
-    need(names == ["packmule-sealed", "job", "volume", "number", "packs", "bytes", "sealed", "read-back", "sums-sha256", "crc64"], "V7")
+    plain = ["packmule-sealed", "job", "volume", "number", "packs", "bytes", "sealed", "read-back", "sums-sha256"]
+    signed = ["merkle-root", "custody", "job-key", "signature"]
+    need(names in (plain + ["crc64"], plain + signed + ["crc64"]), "V7")
     said = dict(lines)
     body = text[: text.rindex(b"crc64: ")]
     need(said["crc64"] == f"{crc64(body):016x}", "V7: crc64")
@@ -109,7 +115,71 @@ def read_seal(root, header):
     for below in ("slots", "packs"):
         present += sorted(f"{below}/{name}" for name in os.listdir(os.path.join(root, below)))
     need(listed == present + ["MANIFEST"], "V6: files listed and present")
+    log = read_custody(root, header)
+    if "signature" in said:
+        check_signature(said, sums, header, log)
     return True
+
+
+# -- custody.md -----------------------------------------------------------------------------------------------------
+
+def is_signed(key, domain, message, signature):
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, b"packmule/1 sign " + domain + b"\0" + message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def sized(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def merkle(leaves):
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\0" + leaves[0]).digest()
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return hashlib.sha256(b"\1" + merkle(leaves[:half]) + merkle(leaves[half:])).digest()
+
+
+def check_signature(said, sums, header, log):
+    root = merkle([line for line in sums.splitlines() if b"  slots/" not in line])
+    need(said["merkle-root"] == root.hex(), "C3: merkle-root")
+    custody = bytes.fromhex(said["custody"])
+    message = header["job"] + header["volume"] + struct.pack("<IQ", header["number"], int(said["packs"]))
+    message += sized(said["sealed"].encode()) + sized(said["read-back"].encode()) + root + custody
+    need(is_signed(bytes.fromhex(said["job-key"]), b"seal", message, bytes.fromhex(said["signature"])), "C3: signature")
+    need(said["job-key"] == header["key"].hex(), "C3: another key than in VOLUME")
+    heads, states = set(), {bytes(32)}
+    for entry in log:
+        heads = heads - set(entry["before"]) | {entry["hash"]}
+        states.add(hashlib.sha256(b"".join(sorted(heads))).digest())
+    need(custody in states, "C5")
+
+
+def nanoseconds(text):
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return seconds * 10**9 + int(fraction.ljust(9, "0") or "0")
+
+
+def read_custody(root, header):
+    path = os.path.join(root, "CUSTODY")
+    if not os.path.exists(path):
+        return []
+    log, seen = [], set()
+    for line in open(path, "rb").read().decode().splitlines():
+        entry = json.loads(line)
+        before = [bytes.fromhex(digest) for digest in entry["before"]]
+        key = bytes.fromhex(entry["key"])
+        message = b"packmule/1 custody" + header["job"] + struct.pack("<IqQ", header["number"], nanoseconds(entry["at"]), len(before))
+        message += b"".join(before) + b"".join(sized(entry[name].encode()) for name in ("kind", "by", "detail")) + key
+        digest = hashlib.sha256(message).digest()
+        need(entry["hash"] == digest.hex() and is_signed(key, b"custody", digest, bytes.fromhex(entry["signature"])), "C4")
+        need(all(one in seen for one in before) and bool(before) == bool(log) and before == sorted(before), "C4: before")
+        seen.add(digest)
+        log.append({"hash": digest, "before": before})
+    return log
 
 
 def open_slots(root, header, identity):
