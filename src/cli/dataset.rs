@@ -1,8 +1,10 @@
-//! What a scan found, as the file that `plan` reads: every figure marked as measured.
+//! What a scan found or a job has done, as the file that `plan` reads: every figure marked as measured.
 
 use std::path::Path;
 
 use crate::cli::{Exit, Failure};
+use crate::format::record::EntryType;
+use crate::job::{Job, ObjectState, State};
 use crate::plan::dataset::{Dataset, DatasetFile, HistogramBucket, Mark, Marked};
 use crate::scan::{Hazard, Samples, Summary};
 use crate::sys::{Access, Fs};
@@ -61,6 +63,45 @@ pub(super) fn of_scan(name: &str, summary: &Summary, samples: &Samples, walk_sec
         file.site.scan_rate = measured(Count::new(rate.max(1)));
     }
     file
+}
+
+/// Puts what a job has done into a dataset file: its size, what has arrived, what waits on drives, and how fast a drive
+/// was filled from its beginning to its seal, read-back included.
+pub(super) fn add_actuals(file: &mut DatasetFile, dir: &Path) -> Result<(), Failure> {
+    let job = Job::open_read_only(dir).map_err(super::status::failure)?;
+    let ledger = job.ledger().map_err(super::status::failure)?;
+    let files = |keep: fn(State) -> bool| {
+        let states = State::ALL.into_iter().filter(|state| keep(*state));
+        states.map(|state| ledger.state_and_type(state, EntryType::File)).sum::<crate::job::Count>()
+    };
+    let present = files(|state| !state.is_deleted());
+    let objects = job.object_ledger().map_err(super::status::failure)?;
+    let arrived = objects
+        .iter()
+        .filter(|(state, _)| matches!(state, ObjectState::Arrived | ObjectState::Confirmed | ObjectState::ReadBack));
+    let arrived: crate::job::Count = arrived.map(|(_, count)| *count).sum();
+    file.dataset.bytes = measured(Bytes::new(present.bytes));
+    file.dataset.files = measured(Count::new(present.entries));
+    file.actual.landed = Some(Bytes::new(arrived.bytes.min(present.bytes)));
+    // Directories and links have objects, too, so the number of files is that of the bytes when all have arrived.
+    file.actual.landed_files = (arrived.bytes >= present.bytes).then(|| Count::new(present.entries));
+    let staged = files(|state| state.is_staged() && !state.is_deleted()).bytes;
+    file.actual.staged = Some(Bytes::new(staged.saturating_sub(arrived.bytes)));
+    if file.dataset.name.is_none() {
+        file.dataset.name = Some(format!("job {}", job.id()));
+    }
+    let rates = job.volumes().map_err(super::status::failure)?.into_iter().filter_map(|row| {
+        let sealing = row.sealing?;
+        let seconds = (sealing.at.as_second() - row.volume.created.as_second()).max(0);
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        let rate = (seconds > 0).then(|| sealing.file_bytes as f64 / seconds as f64);
+        rate
+    });
+    // The slowest volume decides how a set of them is filled.
+    if let Some(rate) = rates.min_by(f64::total_cmp) {
+        file.site.volume_write = measured(BytesPerSecond::new(rate));
+    }
+    Ok(())
 }
 
 /// Writes a text file whole: beside its place, synced, then renamed over it.

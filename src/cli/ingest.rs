@@ -91,6 +91,20 @@ pub struct ServerArgs {
     checksum: Option<Checksum>,
 }
 
+impl ServerArgs {
+    /// The way to a bucket on this server.
+    pub(super) fn target(&self, bucket: String) -> Target {
+        Target {
+            bucket,
+            endpoint_url: self.endpoint_url.clone(),
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            path_style: self.path_style,
+            ..Target::default()
+        }
+    }
+}
+
 /// Ways of proof by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Checksum {
@@ -219,7 +233,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// Bucket and prefix of an s3:// URL. A prefix that is not empty ends in a slash.
-fn destination(url: &str) -> Result<(String, String), Failure> {
+pub(super) fn destination(url: &str) -> Result<(String, String), Failure> {
     let wrong = || Failure::new(Exit::Usage, format!("{url:?} is not a place in S3"), TO_HINT);
     let (bucket, prefix) =
         url.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, ""))).ok_or_else(wrong)?;
@@ -255,11 +269,6 @@ fn open_volumes(args: &Args, world: &World, job: &Job) -> Result<Vec<Medium>, Fa
 fn target(args: &Args, bucket: String) -> Target {
     let (server, object) = (&args.server, &args.object);
     Target {
-        bucket,
-        endpoint_url: server.endpoint_url.clone(),
-        region: server.region.clone(),
-        profile: server.profile.clone(),
-        path_style: server.path_style,
         credentials: args.credentials.clone(),
         connections_max: args.max_requests,
         objects: ObjectOptions {
@@ -272,7 +281,7 @@ fn target(args: &Args, bucket: String) -> Target {
             expected_bucket_owner: object.expected_bucket_owner.clone(),
             requester_pays: object.requester_pays,
         },
-        ..Target::default()
+        ..server.target(bucket)
     }
 }
 

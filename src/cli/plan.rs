@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use crate::cli::{Exit, Failure};
 use crate::plan::catalogue::{self, Catalogue};
 use crate::plan::dataset::DatasetFile;
-use crate::plan::{self, Inputs, Prefer, Report, Request, chart, html, text};
+use crate::plan::{self, Inputs, Prefer, Report, Request, Standby, chart, html, text};
 use crate::sys::{Access, World};
 use crate::units::{BitsPerSecond, Bytes, BytesPerSecond, Count, Share, Span, Usd};
 
@@ -18,6 +18,9 @@ use crate::units::{BitsPerSecond, Bytes, BytesPerSecond, Count, Share, Span, Usd
 pub struct Args {
     /// Dataset file written by `scan` and `probe`, or by hand; options below override it
     dataset: Option<PathBuf>,
+    /// Plan the rest of a running job: what has arrived, what is on drives and how fast they were filled come from it
+    #[arg(long, value_name = "DIR")]
+    job: Option<PathBuf>,
     #[command(flatten)]
     data: Data,
     #[command(flatten)]
@@ -91,6 +94,12 @@ struct Lines {
     /// Share of it that is already used
     #[arg(long, value_name = "SHARE")]
     dx_busy: Option<Share>,
+    /// What stands in when a private line fails, put into the cost of each
+    #[arg(long, value_enum, value_name = "WAY")]
+    failover: Option<FailoverArg>,
+    /// You stand in a building where Direct Connect is: a dedicated line is up sooner
+    #[arg(long)]
+    in_colocation: bool,
     /// Line at the far site to which drives are brought
     #[arg(long, value_name = "RATE")]
     far_line: Option<BitsPerSecond>,
@@ -160,6 +169,15 @@ struct Terms {
     /// A day without parcels and pickups; may be repeated
     #[arg(long, value_name = "DATE")]
     holiday: Vec<Date>,
+    /// The data is in another cloud, where no drive or device can be plugged in
+    #[arg(long)]
+    source_cloud: bool,
+    /// What the place where the data is now asks per GB that leaves it by network
+    #[arg(long, value_name = "USD")]
+    egress: Option<Usd>,
+    /// Storage class of the objects, which decides the price of their requests [default: STANDARD]
+    #[arg(long, value_name = "CLASS")]
+    storage_class: Option<String>,
     /// Catalogue file whose fields override the built-in ones
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
@@ -202,6 +220,15 @@ enum PreferArg {
     Risk,
 }
 
+/// What stands in for a private line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailoverArg {
+    /// A second line of the same kind, at another location
+    Second,
+    /// A Site-to-Site VPN over the internet line
+    Vpn,
+}
+
 /// Plans and prints.
 ///
 /// # Errors
@@ -227,10 +254,13 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn report(args: &Args, world: &World, catalogue: &Catalogue) -> anyhow::Result<Report> {
-    let file = match &args.dataset {
+    let mut file = match &args.dataset {
         Some(path) => dataset(world, path)?,
         None => DatasetFile::default(),
     };
+    if let Some(dir) = &args.job {
+        super::dataset::add_actuals(&mut file, dir)?;
+    }
     let today = world.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let inputs = Inputs::resolve(&request(args), &file, catalogue, today).map_err(usage)?;
     Ok(plan::plan(catalogue, inputs).map_err(usage)?)
@@ -279,6 +309,14 @@ fn request(args: &Args) -> Request {
         seed: terms.seed,
         draws: terms.draws,
         holidays: terms.holiday.clone(),
+        in_colocation: lines.in_colocation,
+        source_cloud: terms.source_cloud,
+        storage_class: terms.storage_class.clone(),
+        egress_per_gb: terms.egress,
+        standby: lines.failover.map(|way| match way {
+            FailoverArg::Second => Standby::Second,
+            FailoverArg::Vpn => Standby::Vpn,
+        }),
     }
 }
 

@@ -1,30 +1,42 @@
 //! `packmule probe`: measured rates for `plan`, so that it need not guess.
 //!
-//! Reads real files of the source, past the page cache as far as the kernel allows, and writes and syncs a file on each
-//! volume, each for a bounded time. The upload rate to a bucket is not measured yet.
+//! Reads real files of the source, past the page cache as far as the kernel allows, writes and syncs a file on each volume,
+//! and sends large and small objects to a bucket, each for a bounded time; what was written is removed again.
 
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cli::ingest::{ServerArgs, destination};
 use crate::cli::{Exit, Failure};
+use crate::ingest::remote::Target;
+use crate::ingest::{Sent, measure_line};
 use crate::plan::dataset::{DatasetFile, Marked};
+use crate::plan::files::{Sample, calibrate};
 use crate::scan::{self, EntryKind, Root, WalkOptions};
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::source::SourceFile;
 use crate::sys::{Access, Clock, World};
-use crate::units::{Bytes, BytesPerSecond, Span};
+use crate::units::{Bytes, BytesPerSecond, Count, Days, Span};
 
 /// Arguments of `packmule probe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Directory of which files are read
-    #[arg(long, value_name = "DIR", required_unless_present = "volume")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["volume", "to"])]
     source: Option<PathBuf>,
     /// Volume onto which a file is written, synced and removed again; may be repeated
     #[arg(long, value_name = "DIR")]
     volume: Vec<PathBuf>,
+    /// Bucket to which objects are sent and removed again, as s3://BUCKET/PREFIX
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// Connections to the bucket at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    connections: u32,
+    #[command(flatten)]
+    server: ServerArgs,
     /// How long each is measured, such as 10s
     #[arg(long, value_name = "TIME", default_value = "10s")]
     time: Span,
@@ -60,6 +72,20 @@ struct Measured {
 struct Report {
     source_read: Option<Measured>,
     volume_write: Vec<(String, Measured)>,
+    upload: Option<Upload>,
+}
+
+/// The line to a bucket.
+#[derive(Debug, Clone, serde::Serialize)]
+struct Upload {
+    to: String,
+    connections: u32,
+    round_trip_ms: f64,
+    large_objects: Measured,
+    small_objects: Measured,
+    small_objects_per_s: f64,
+    /// Fixed time of one object and connection; absent when the two phases do not tell it from the bytes.
+    file_cost_ms: Option<f64>,
 }
 
 /// Measures and prints.
@@ -74,7 +100,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     for dir in &args.volume {
         volume_write.push((dir.display().to_string(), write_rate(&world, dir, time)?));
     }
-    let report = Report { source_read, volume_write };
+    let upload = args.to.as_deref().map(|to| upload(&world, args, to, time)).transpose()?;
+    let report = Report { source_read, volume_write, upload };
     if let Some(path) = &args.output {
         store(&world, path, &report)?;
     }
@@ -86,7 +113,48 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 fn text(report: &Report) -> String {
     let line = |what: &str, m: &Measured| format!("{what}: {} ({} in {:.1} s)\n", m.rate, m.bytes.decimal(), m.seconds);
     let source = report.source_read.iter().map(|m| line("source read", m));
-    source.chain(report.volume_write.iter().map(|(name, m)| line(&format!("volume {name} write"), m))).collect()
+    let volumes = report.volume_write.iter().map(|(name, m)| line(&format!("volume {name} write"), m));
+    let upload = report.upload.iter().map(|u| {
+        let cost = u.file_cost_ms.map_or_else(
+            || "the cost of one file cannot be told from its bytes".to_owned(),
+            |ms| format!("{ms:.1} ms per object and connection"),
+        );
+        format!(
+            "{}round trip: {:.1} ms\nsmall objects: {:.0} a second on {} connections ({cost})\n",
+            line(&format!("upload to {}", u.to), &u.large_objects),
+            u.round_trip_ms,
+            u.small_objects_per_s,
+            u.connections
+        )
+    });
+    source.chain(volumes).chain(upload).collect()
+}
+
+/// Measures the line to a bucket.
+fn upload(world: &World, args: &Args, to: &str, time: Duration) -> Result<Upload, Failure> {
+    let (bucket, prefix) = destination(to)?;
+    let target = Target { connections_max: args.connections as usize, ..args.server.target(bucket) };
+    let line = measure_line(target, &prefix, args.connections, time, world).map_err(|error| {
+        let hint = error.hint().map(ToOwned::to_owned);
+        Failure::of(Exit::Remote, format!("the line to {to} cannot be measured"), hint, error)
+    })?;
+    let sample = |sent: &Sent| Sample {
+        files: Count::new(sent.objects),
+        bytes: Bytes::new(sent.bytes),
+        elapsed: Days::from_secs(sent.elapsed.as_secs_f64()),
+    };
+    let fit = calibrate(&[sample(&line.small), sample(&line.large)], Count::new(u64::from(line.connections)));
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+    let small_objects_per_s = line.small.objects as f64 / line.small.elapsed.as_secs_f64().max(1e-6);
+    Ok(Upload {
+        to: to.to_owned(),
+        connections: line.connections,
+        round_trip_ms: line.round_trip.as_secs_f64() * 1e3,
+        large_objects: measured(line.large.bytes, line.large.elapsed),
+        small_objects: measured(line.small.bytes, line.small.elapsed),
+        small_objects_per_s,
+        file_cost_ms: fit.map(|fit| fit.per_file.secs() * 1e3),
+    })
 }
 
 fn measured(bytes: u64, elapsed: Duration) -> Measured {
@@ -199,6 +267,12 @@ fn store(world: &World, path: &Path, report: &Report) -> anyhow::Result<()> {
     let slowest = report.volume_write.iter().map(|(_, m)| m.rate).min_by(|a, b| a.get().total_cmp(&b.get()));
     if let Some(rate) = slowest {
         file.site.volume_write = Some(Marked::measured(rate));
+    }
+    if let Some(upload) = &report.upload {
+        let rounded = |ms: f64| (ms * 1e3).round() / 1e3;
+        file.link.upload_rate = Some(Marked::measured(upload.large_objects.rate));
+        file.link.rtt_ms = Some(Marked::measured(rounded(upload.round_trip_ms)));
+        file.site.file_cost_ms = upload.file_cost_ms.map(|ms| Marked::measured(rounded(ms))).or(file.site.file_cost_ms);
     }
     super::dataset::write(&*world.fs, path, &file.to_toml()?)?;
     Ok(())

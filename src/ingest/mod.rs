@@ -9,6 +9,7 @@
 
 mod catalog;
 mod error;
+mod line;
 mod record;
 pub mod remote;
 mod room;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use crate::format::JobId;
 use crate::ingest::catalog::{Jobs, Pass, Plan};
 pub use crate::ingest::error::Error;
+pub use crate::ingest::line::{Line, Sent, measure_line};
 use crate::ingest::record::Recorder;
 pub use crate::ingest::record::{Failure, Tally};
 use crate::ingest::remote::probe::{Endpoint, probe};

@@ -82,6 +82,38 @@ pub struct DatasetFile {
     pub sources: Vec<ChangeSource>,
     /// What is done already, to plan again from.
     pub actual: Actuals,
+    /// Further sites whose data goes to the same place.
+    #[serde(rename = "branch", skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Branch>,
+}
+
+/// A further site with data of its own.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Branch {
+    /// Name for reports.
+    pub name: String,
+    /// What is to be moved from there.
+    pub dataset: Dataset,
+    /// What is there.
+    pub site: Site,
+    /// The line from there to the provider.
+    pub link: Link,
+    /// The line from there to the other sites.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub between: Option<Marked<BitsPerSecond>>,
+}
+
+impl Branch {
+    /// The same as a dataset file of its own.
+    pub(crate) fn as_file(&self) -> DatasetFile {
+        DatasetFile {
+            dataset: self.dataset.clone(),
+            site: self.site.clone(),
+            link: self.link.clone(),
+            ..DatasetFile::default()
+        }
+    }
 }
 
 /// What is to be moved.
@@ -154,6 +186,9 @@ pub struct Site {
     /// The network inside the building, towards devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lan: Option<Marked<BitsPerSecond>>,
+    /// The line at the far site to which drives are brought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub far_line: Option<Marked<BitsPerSecond>>,
 }
 
 /// A line.
@@ -291,6 +326,9 @@ pub struct ChangeSource {
     /// Database size, for the first load.
     #[serde(default)]
     pub size: Bytes,
+    /// How fast the target applies changes, measured; zero when unknown.
+    #[serde(default)]
+    pub apply_rate: BytesPerSecond,
 }
 
 /// What a running job has done.
@@ -300,6 +338,12 @@ pub struct Actuals {
     /// Bytes that have arrived already and need not be planned again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landed: Option<Bytes>,
+    /// Files that have arrived already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landed_files: Option<Count>,
+    /// Bytes that are on drives already and have not arrived yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Bytes>,
     /// Finished stages: median and weight are refitted from them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stage: Vec<ActualStage>,

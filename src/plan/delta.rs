@@ -169,8 +169,8 @@ pub(crate) fn sentence(result: &CatchUp, seed_days: f64, per_day: f64, drain_per
     match result.verdict {
         Verdict::Nothing => "nothing changes meanwhile".to_owned(),
         Verdict::Converges => format!(
-            "converges in {} round(s), {} of catching up; the source stands still for {} at the end",
-            result.rounds.len(),
+            "converges in {}, {} of catching up; the source stands still for {} at the end",
+            if result.rounds.len() == 1 { "one round".to_owned() } else { format!("{} rounds", result.rounds.len()) },
             Days::new(result.total_days),
             Days::new(result.cutover_days)
         ),

@@ -112,11 +112,16 @@ pub fn days_between(from: Date, to: Date) -> i64 {
 }
 
 impl Inputs {
+    /// GovCloud customers with active jobs have no end of support.
+    pub(crate) fn support_goes_on(&self) -> bool {
+        self.who.region.starts_with("us-gov-")
+    }
+
     /// Who asks, by these inputs.
     pub(crate) fn customer(&self) -> Customer {
         Customer {
-            existing_snow: self.existing_customer,
-            enterprise_support: self.enterprise_support,
+            existing_snow: self.who.existing_customer,
+            enterprise_support: self.who.enterprise_support,
             existing_dx: self.existing_dx.is_some(),
         }
     }
@@ -124,19 +129,30 @@ impl Inputs {
 
 /// Whether an option can be planned with these inputs.
 pub(crate) fn plannable(spec: &OptionSpec, inputs: &Inputs) -> Result<(), Reason> {
-    orderable(spec, inputs.customer(), inputs.as_of)?;
+    if inputs.support_goes_on() {
+        let spec = OptionSpec { end_of_support: None, ..spec.clone() };
+        orderable(&spec, inputs.customer(), inputs.as_of)?;
+    } else {
+        orderable(spec, inputs.customer(), inputs.as_of)?;
+    }
     let has = |name: &str| spec.requires.iter().any(|requirement| requirement == name);
     if has("price") && spec.tiers.is_empty() && !spec.figures.contains_key("partner_month") {
         return Err(need("its price is not published", "put the quotation into a file for --catalog"));
     }
-    if has("snow-region") && !inputs.snow_region {
+    if has("snow-region") && !inputs.who.snow_region {
         return Err(Reason {
-            text: format!("not offered in {}", inputs.region),
+            text: format!("not offered in {}", inputs.who.region),
             source: Some("snow-limits".to_owned()),
             remedy: None,
         });
     }
-    if has("us-site") && inputs.area != "na" {
+    if has("cloud-source") && !inputs.who.source_cloud {
+        return Err(need("for data that is in another cloud", "--source-cloud"));
+    }
+    if inputs.who.source_cloud && spec.kind != Kind::Online {
+        return Err(need("the data is in another cloud, where nothing can be plugged in", ""));
+    }
+    if has("us-site") && inputs.who.area != "na" {
         return Err(need("only for sites in the United States", ""));
     }
     forbidden(spec, inputs)?;
@@ -148,8 +164,8 @@ pub(crate) fn plannable(spec: &OptionSpec, inputs: &Inputs) -> Result<(), Reason
 
 fn forbidden(spec: &OptionSpec, inputs: &Inputs) -> Result<(), Reason> {
     let online = spec.kind == Kind::Online;
-    let private = matches!(spec.path, Some(Path::PrivateLink | Path::ExistingDx));
-    for word in &inputs.forbid {
+    let private = matches!(spec.path, Some(Path::PrivateLink | Path::ExistingDx | Path::Cloud));
+    for word in &inputs.terms.forbid {
         let hit = match word.as_str() {
             "internet" => online && !private,
             "physical" | "physical-media" => !online,

@@ -3,7 +3,7 @@
 //! Owns: files per second, time of a set of files, calibration from timed samples. Does not own the line (`network`).
 //! Invariants: more workers, more rate or a cheaper file never takes longer. Called by the planner and its oracle tests.
 
-use crate::units::{Bytes, BytesPerSecond, Count, Days, Span};
+use crate::units::{Bytes, BytesPerSecond, Count, Days};
 
 /// Files of about one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum Binding {
     Service,
     /// Files per second, not bytes.
     Files,
+    /// Connections at once, each as fast as one can be.
+    Streams,
     /// Requests per second at the far end.
     Requests,
     /// The largest file on one stream.
@@ -62,6 +64,7 @@ impl Binding {
             Self::Source => "reading at the source",
             Self::Service => "a limit of the service",
             Self::Files => "files per second",
+            Self::Streams => "connections at once",
             Self::Requests => "requests per second",
             Self::Tail => "the largest file",
             Self::Device => "writing to the device",
@@ -73,7 +76,7 @@ impl Binding {
 
 /// Seconds for all `buckets` at `rate` bytes per second, and which limit took most of them.
 pub(crate) fn copy_seconds(buckets: &[Bucket], rate: f64, costs: &FileCosts) -> (f64, Option<Binding>) {
-    let (mut by_rate, mut by_files, mut by_requests) = (0.0, 0.0, 0.0);
+    let (mut by_rate, mut by_files, mut by_requests, mut in_streams) = (0.0, 0.0, 0.0, 0.0);
     for bucket in buckets.iter().filter(|bucket| bucket.files > 0) {
         let files = bucket.files as f64;
         let size = bucket.bytes as f64 / files;
@@ -84,13 +87,14 @@ pub(crate) fn copy_seconds(buckets: &[Bucket], rate: f64, costs: &FileCosts) -> 
             by_rate += byte_time;
         } else if file_time >= request_time {
             by_files += file_time;
+            in_streams += bucket.bytes as f64 / costs.stream_rate / costs.workers;
         } else {
             by_requests += request_time;
         }
     }
     let total = by_rate + by_files + by_requests;
     let binding = if by_files > by_rate.max(by_requests) {
-        Some(Binding::Files)
+        Some(if in_streams > 0.9 * by_files { Binding::Streams } else { Binding::Files })
     } else if by_requests > by_rate {
         Some(Binding::Requests)
     } else {
@@ -122,7 +126,7 @@ pub struct Sample {
     /// Bytes copied.
     pub bytes: Bytes,
     /// Time taken.
-    pub elapsed: Span,
+    pub elapsed: Days,
 }
 
 /// What timed runs say about files and bytes.
@@ -140,7 +144,7 @@ pub struct Calibration {
 /// `None` when the runs do not tell files from bytes, or the fit is negative.
 pub fn calibrate(samples: &[Sample], workers: Count) -> Option<Calibration> {
     let workers = workers.get().max(1) as f64;
-    let row = |s: &Sample| (s.files.get() as f64 / workers, s.bytes.get() as f64, s.elapsed.secs() as f64);
+    let row = |s: &Sample| (s.files.get() as f64 / workers, s.bytes.get() as f64, s.elapsed.secs());
     let (mut ff, mut fb, mut bb, mut ft, mut bt) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (files, bytes, time) in samples.iter().map(row) {
         ff += files * files;
@@ -194,7 +198,7 @@ mod tests {
         let truth = |files: u64, bytes: u64| Sample {
             files: Count::new(files),
             bytes: Bytes::new(bytes),
-            elapsed: Span::from_secs((files as f64 * 0.02 / 4.0 + bytes as f64 / 1e8).round() as u64),
+            elapsed: Days::from_secs(files as f64 * 0.02 / 4.0 + bytes as f64 / 1e8),
         };
         let fit = calibrate(&[truth(1_000_000, 1_000_000_000), truth(1000, 10_000_000_000_000)], Count::new(4))
             .expect("solvable");

@@ -8,7 +8,7 @@ use crate::plan::catalogue::Catalogue;
 use crate::plan::chart::{self, Chart};
 use crate::plan::dataset::Mark;
 use crate::plan::report::{OptionReport, Report};
-use crate::plan::text::{short_name, short_odds};
+use crate::plan::text::short_odds;
 use crate::units::Usd;
 
 /// The page. `catalogue` gives the addresses of sources.
@@ -28,6 +28,7 @@ pub fn render(report: &Report, catalogue: &Catalogue) -> String {
             body {
                 main {
                     (answer(report))
+                    (sites(report))
                     (comparison(report))
                     @for chart in first { (figure(chart)) }
                     (watch(report))
@@ -71,7 +72,7 @@ fn answer(report: &Report) -> Markup {
             p { (report.recommendation.text) }
             @if let Some(why) = &report.recommendation.why_not_runner_up { p { (why) "." } }
             @if let Some(change) = &report.recommendation.smallest_change { p { strong { "What would help: " } (change) "." } }
-            @if let Some(first) = report.warnings.first() { p.first-warning { strong { "First: " } (first) "." } }
+            @if let Some(first) = report.warnings.first() { p.first-warning { strong { "Before you act: " } (first) "." } }
         }
     }
 }
@@ -86,7 +87,7 @@ fn comparison(report: &Report) -> Markup {
                 thead { tr { th { "Option" } th { "Meets your terms" } th { "Typical (P50)" } th { "P90" } th { "Date of P90" } @if deadline { th { "Deadline met" } } th { "Cost P50" } th { "Cost P90" } th { "Risk" } th { "Floor" } } }
                 tbody { @for o in &shown {
                     tr.pick[report.recommendation.pick.as_ref() == Some(&o.id)] {
-                        th scope="row" { (short_name(&o.name)) }
+                        th scope="row" { (o.name) }
                         td { @if o.fails.is_empty() { "yes" } @else { span.no title=(o.fails.join("; ")) { "no" } } }
                         td { (o.time.p50) } td { (o.time.p90) }
                         td { (o.p90_date.map_or_else(|| "never".to_owned(), |d| d.to_string())) }
@@ -95,7 +96,35 @@ fn comparison(report: &Report) -> Markup {
                     }
                 } }
             } }
+            @let failing: Vec<&&OptionReport> = shown.iter().filter(|o| !o.fails.is_empty()).collect();
+            @if !failing.is_empty() {
+                p.small { "Why not:" }
+                ul.small { @for o in failing { li { (o.name) ": " (o.fails.join("; ")) } } }
+            }
             p.small { "Floor: bytes over the rate on the label, never the plan. Best of each family; all " (report.options.len()) " planned options are in the details below. Risk: how far P90 lies from P50." }
+        }
+    }
+}
+
+/// Plans for all sites, where there are several.
+fn sites(report: &Report) -> Markup {
+    html! {
+        @if let Some(sites) = &report.sites {
+            section {
+                h2 { "All sites together" }
+                p { (sites.text) }
+                div.scroll { table {
+                    thead { tr { th { "Plan" } th { "P50" } th { "P90" } th { "Date of P90" } th { "Expected cost" } th { "Meets your terms" } } }
+                    tbody { @for plan in &sites.plans { tr {
+                        td { @for leg in &plan.legs { strong { (leg.site) } ": " (leg.way) br; } }
+                        td { (plan.time.p50) } td { (plan.time.p90) }
+                        td { (plan.p90_date.map_or_else(|| "never".to_owned(), |d| d.to_string())) }
+                        td { (plan.expected_cost.short()) }
+                        td { @if plan.fails.is_empty() { "yes" } @else { span.no { (plan.fails.join("; ")) } } }
+                    } } }
+                } }
+                p.small { (sites.tried) " plans were tried: " (sites.search) ". The rest of this page is about the first site alone." }
+            }
         }
     }
 }
@@ -249,4 +278,7 @@ h1{font-size:30px;line-height:1.2;margin:.1em 0 .6em}h2{font-size:20px;margin:1.
 .first-warning{margin-bottom:0}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}\
 .compare td{white-space:nowrap}th,td{text-align:left;padding:6px 9px;border-bottom:1px solid var(--rule);vertical-align:top}tr.pick{background:var(--card)}tr.pick th{font-weight:700}\
 tbody th{font-weight:400}.right{text-align:right;white-space:nowrap}figure{margin:0}.chart{width:100%;height:auto}summary{cursor:pointer;padding:4px 0}\
-.chart .cell{fill:var(--ground);font-weight:600}a{color:inherit}";
+.chart .cell{fill:var(--ground);font-weight:600}a{color:inherit}.compare tbody th{min-width:11em}\
+@media print{body{font-size:12px}main{max-width:none;padding:0}.scroll{overflow:visible}table,.small,figcaption{font-size:10.5px}th,td{padding:3px 5px}\
+.compare td,.right{white-space:normal}td,th,li,p{overflow-wrap:anywhere}.numbers{gap:8px 18px}.numbers div{min-width:110px}.numbers dd{font-size:18px}h1{font-size:24px}h2,summary{break-after:avoid}\
+tr,li,figure,.answer{break-inside:avoid}details::details-content{content-visibility:visible;display:block}}";

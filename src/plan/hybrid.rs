@@ -130,7 +130,7 @@ pub(crate) fn candidates(world: &World<'_>, options: &[Candidate]) -> Vec<Candid
         };
         let hybrid =
             |loads: &[f64]| Hybrid { online: online.clone(), physical: physical.clone(), loads: loads.to_vec() };
-        let source = world.inputs.source_read;
+        let source = world.inputs.site.source_read;
         let left = source - online.mean_rate(world, Draw::MEDIAN).min(source / 2.0);
         let by_line = |bytes: f64| {
             let out = online.run(world, Draw::MEDIAN, bytes / world.bytes().max(1.0), None);

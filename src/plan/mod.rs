@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod chart;
+mod crossings;
 pub mod dataset;
 pub mod delta;
 mod dist;
@@ -24,24 +25,28 @@ mod outcome;
 mod own;
 pub mod prices;
 mod recommend;
+mod remedy;
 mod report;
 mod request;
 mod risk;
 mod sample;
 mod sensitivity;
 mod shipped;
+mod sites;
 mod streams;
 pub mod text;
 mod waves;
 mod world;
 
+pub use crossings::{BreakEven, equal_bills_gb};
 pub use failover::Failover;
 pub use inputs::{Error, Inputs};
 pub use outcome::{CostLine, Formula, Lane, Stage};
 pub use own::terminal_slots;
 pub use recommend::Recommendation;
 pub use report::{Header, OptionReport, REPORT_SCHEMA, Report, plan};
-pub use request::{Prefer, Request};
+pub use request::{Prefer, Request, Standby};
 pub use risk::{Odds, Percentiles};
-pub use sensitivity::{BreakEven, Flip, Map, Swing, equal_bills_gb};
+pub use sensitivity::{Flip, Map, Swing};
+pub use sites::{SiteLeg, SitesPlan, SitesReport};
 pub use streams::{ServiceAdvice, advise_one};

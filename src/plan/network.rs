@@ -145,6 +145,11 @@ impl WeekProfile {
         Self::from_hours(self.hours.iter().map(|hour| hour.min(1.0 - busy.get())).collect())
     }
 
+    /// Every hour's availability times a factor, at most all of the line.
+    pub(crate) fn scaled(&self, factor: f64) -> Self {
+        Self::from_hours(self.hours.iter().map(|hour| (hour * factor).clamp(0.0, 1.0)).collect())
+    }
+
     /// Days needed for `work`, when `rates[level]` per second are done in hours of that level, beginning at
     /// `start_hour` hours after Monday 00:00. Whole weeks are counted at once, the rest hour by hour.
     pub(crate) fn days_for(&self, work: f64, rates: &[f64], start_hour: f64) -> f64 {
@@ -196,17 +201,21 @@ pub struct Line {
     pub frame: Share,
     /// TCP's limit, where round trip and loss or window are known.
     pub tcp: Option<Tcp>,
-    /// Upload rate measured to the bucket; replaces rate, share, frame and TCP.
+    /// Upload rate measured to the bucket; replaces rate, frame and TCP, and is cut where less of the line may be used.
     pub measured: Option<BytesPerSecond>,
 }
 
 impl Line {
     /// Payload bytes per second at an availability, before `factor` (achieved over planned).
     pub(crate) fn payload(&self, availability: f64, factor: f64) -> f64 {
-        if let Some(measured) = self.measured {
-            return measured.get() * factor;
+        let label = self.rate.to_bytes().get() * self.frame.get();
+        match self.measured {
+            Some(measured) if availability < 1.0 => {
+                (measured.get() * factor).min(label.max(measured.get()) * availability)
+            }
+            Some(measured) => measured.get() * factor,
+            None => label * availability * factor,
         }
-        self.rate.to_bytes().get() * self.frame.get() * availability * factor
     }
 
     /// What TCP allows.

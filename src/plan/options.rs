@@ -59,7 +59,7 @@ pub(crate) struct Excluded {
 impl Candidate {
     /// One world.
     pub(crate) fn run(&self, world: &World<'_>, draw: Draw<'_>, trace: MaybeTrace<'_>) -> Outcome {
-        let source = world.inputs.source_read;
+        let source = world.inputs.site.source_read;
         match &self.method {
             Method::Online(online) => online.run(world, draw, 1.0, trace),
             Method::Shipped { shipped, loads } => shipped.run(world, draw, loads, source, trace),
@@ -111,7 +111,7 @@ impl Hybrid {
 
     /// What the source still gives to devices while the line reads from it, too.
     fn source_left(&self, world: &World<'_>, draw: Draw<'_>) -> f64 {
-        let source = world.inputs.source_read;
+        let source = world.inputs.site.source_read;
         source - self.online.mean_rate(world, draw).min(source / 2.0)
     }
 }

@@ -13,9 +13,6 @@ use crate::plan::sample::{Draw, Var};
 use crate::plan::world::{CatchUpWay, World, rate, size};
 use crate::units::{Days, Share, Usd};
 
-/// Highest chance of losing data that the parity leaves.
-const LOSS_RISK: f64 = 0.001;
-
 /// An own-drive option, ready to run.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnDrives {
@@ -52,14 +49,14 @@ impl OwnDrives {
     fn set(&self, world: &World<'_>, bytes: f64) -> Set {
         let usable = self.number("drive_capacity") * 1e12 * world.assume.fill_limit;
         let data = (bytes * world.inputs.compressed / usable.max(1.0)).ceil() as u64;
-        Set { data, parity: drives::parity_for(data, world.assume.drive_loss, LOSS_RISK) }
+        Set { data, parity: drives::parity_for(data, world.assume.drive_loss, world.assume.loss_risk) }
     }
 
     /// Bytes per second onto or off the drives that sit in the bays.
     fn bay_rate(&self, world: &World<'_>, draw: Draw<'_>) -> f64 {
-        let each = world.inputs.drive_rate.unwrap_or_else(|| self.number("drive_rate") * 1e6);
-        let bays = world.inputs.bays.unwrap_or_else(|| self.number("bays"));
-        let factor = if world.inputs.drive_rate.is_some() {
+        let each = world.inputs.site.drive_rate.unwrap_or_else(|| self.number("drive_rate") * 1e6);
+        let bays = world.inputs.site.bays.unwrap_or_else(|| self.number("bays"));
+        let factor = if world.inputs.site.drive_rate.is_some() {
             1.0
         } else {
             world.assume.fill_rate.quantile(draw.u(Var::FillRate))
@@ -73,7 +70,7 @@ impl OwnDrives {
         if self.spec.kind == Kind::Terminal {
             return plain.min(self.number("client_rate") * 1e6).min(self.number("line") * 1e9 / 8.0 * FRAME_1500);
         }
-        let line = world.inputs.far_line.unwrap_or_else(|| self.number("far_line") * 1e9 / 8.0);
+        let line = world.inputs.site.far_line.unwrap_or_else(|| self.number("far_line") * 1e9 / 8.0);
         plain.min(line * FRAME_1500 * world.assume.link_rate.quantile(draw.u(Var::LinkRate)))
     }
 
@@ -94,9 +91,11 @@ impl OwnDrives {
         let costs = world.read_costs(draw);
         let (read_seconds, _) = copy_seconds(&world.inputs.buckets, source.min(bays / world.inputs.compressed), &costs);
         let overhead = all as f64 / set.data.max(1) as f64;
-        let fill = read_seconds * share * overhead / 86_400.0;
-        let read_back = bytes * world.inputs.compressed * overhead / bays / 86_400.0;
-        let to_buy = all.saturating_sub(world.inputs.drives_owned);
+        // What is on drives already is neither filled nor bought again.
+        let open = 1.0 - world.inputs.staged;
+        let fill = read_seconds * share * overhead * open / 86_400.0;
+        let read_back = bytes * world.inputs.compressed * overhead * open / bays / 86_400.0;
+        let to_buy = ((all as f64 * open).ceil() as u64).saturating_sub(world.inputs.site.drives_owned);
         let lead = if to_buy > 0 { self.lead.quantile(draw.u(Var::DriveLead)) } else { 0.0 };
         let begin = lead.max(world.assume.prepare.quantile(draw.u(Var::Prepare)));
         let filled = begin + fill + read_back;
@@ -173,7 +172,8 @@ impl OwnDrives {
         }
         let hours = bytes / rate / 3600.0;
         if self.spec.kind != Kind::Terminal || !hours.is_finite() {
-            let requests = world.inputs.files as f64 * (bytes / world.bytes().max(1.0)) / 3500.0 / 3600.0;
+            let files = world.inputs.files as f64 * (bytes / world.bytes().max(1.0));
+            let requests = files / world.put_limit() / 3600.0;
             return (hours.max(requests) / 24.0, 0);
         }
         let setup = self.number("slot_setup");
@@ -240,11 +240,12 @@ impl OwnDrives {
         if self.spec.number("transit").is_none() {
             charge(out, trace, "trips", trip.times(bill.trips), || format!("{} trip(s) * {trip}", bill.trips));
         }
-        let route = if world.inputs.area == "eu" { "port_hour_na_eu" } else { "port_hour" };
+        let route = if world.inputs.who.area == "eu" { "port_hour_na_eu" } else { "port_hour" };
         let port = self.spec.usd(route);
         charge(out, trace, "port hours", port.times(bill.port_hours), || {
             format!("1 port * {} h booked * {port}", bill.port_hours)
         });
+        world.charge_people(out, trace, 0, bill.all);
     }
 }
 
@@ -298,7 +299,7 @@ impl Truck {
         let transit = self.transit.quantile(draw.u(Var::Travel));
         let factor = world.assume.fill_rate.quantile(draw.u(Var::FillRate));
         let port = number("line") * 1e9 / 8.0 * factor * at_once;
-        let filling = world.inputs.source_read.min(port);
+        let filling = world.inputs.site.source_read.min(port);
         let fill = world.bytes() / filling / 86_400.0;
         let rounds = (trucks / at_once).ceil();
         let back = transit * 2.0 * (rounds - 1.0);
@@ -309,7 +310,7 @@ impl Truck {
         {
             out.spend(stage, days);
         }
-        out.binding = binding(&out, world.inputs.source_read < port);
+        out.binding = binding(&out, world.inputs.site.source_read < port);
         let ends = [
             (Stage::Lead, lead),
             (Stage::Fill, lead + fill),
@@ -322,7 +323,7 @@ impl Truck {
                 "{} / {} TB = {trucks} truck(s), {at_once} at once; min(source {}, trucks {}) fills in {}",
                 size(world.bytes()),
                 number("capacity"),
-                rate(world.inputs.source_read),
+                rate(world.inputs.site.source_read),
                 rate(port),
                 Days::new(fill)
             )
@@ -341,6 +342,7 @@ impl Truck {
             charge(&mut out, &mut trace, "capacity rented", amount, || {
                 format!("{gigabytes} GB * {months:.2} months * {} USD", self.spec.usd("per_gb_month").to_f64())
             });
+            world.charge_people(&mut out, &mut trace, trucks as u64, 0);
         }
         out
     }

@@ -6,7 +6,6 @@
 
 use serde::Serialize;
 
-use crate::plan::options::Excluded;
 use crate::plan::report::OptionReport;
 use crate::plan::request::Prefer;
 use crate::plan::risk::Samples;
@@ -86,9 +85,10 @@ fn compare(a: &OptionReport, b: &OptionReport, prefer: Prefer) -> std::cmp::Orde
     })
 }
 
-/// How far an option that fails is from passing: the odds it lacks, then its P90.
+/// How far an option that fails is from passing: the odds it lacks, in steps of a tenth so that hopeless ones do not win
+/// by a draw in a thousand, then its P90.
 fn nearness(r: &OptionReport) -> f64 {
-    let lacking = r.deadline.map_or(0.0, |odds| 1.0 - odds.share);
+    let lacking = r.deadline.map_or(0.0, |odds| 10.0 - (odds.share * 10.0).round());
     lacking * 1e6 + r.time.p90.get().min(1e6)
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn recommend(
     reports: &[OptionReport],
     order: &[usize],
     samples: &[Samples],
-    excluded: &[Excluded],
+    change: impl FnOnce() -> Option<String>,
 ) -> Recommendation {
     let first = order[0];
     let best = &reports[first];
@@ -110,12 +110,12 @@ pub(crate) fn recommend(
     };
     if !best.fails.is_empty() {
         let why = best.fails.first().cloned().unwrap_or_default();
-        let change = smallest_change(world, best, excluded);
         let text = format!(
-            "Nothing that can be had meets what you ask. The least bad is {}: {}, at about {} ({why}).",
+            "Nothing that can be had meets what you ask. The least bad is {}: {}, at about {}{} ({why}).",
             best.name,
             dates(best),
-            best.expected_cost.short()
+            best.expected_cost.short(),
+            unpriced(best)
         );
         return Recommendation {
             pick: None,
@@ -124,19 +124,20 @@ pub(crate) fn recommend(
             text,
             why_not_runner_up: runner_up
                 .map(|r| format!("{}: {}", r.name, r.fails.first().cloned().unwrap_or_default())),
-            smallest_change: change,
+            smallest_change: change(),
         };
     }
-    let deadline = match (best.deadline, world.inputs.deadline) {
+    let deadline = match (best.deadline, world.inputs.terms.deadline) {
         (Some(odds), Some(date)) => format!("; odds of meeting {date}: {odds}"),
         _ => String::new(),
     };
     let held = best.binding.words();
     let text = format!(
-        "Use {}: everything is there {}, for about {}{deadline}. What holds it back is {held}; half of the time it takes {} or less.",
+        "Use {}: everything is there {}, for about {}{}{deadline}. What holds it back is {held}; half of the time it takes {} or less.",
         best.name,
         dates(best),
         best.expected_cost.short(),
+        unpriced(best),
         best.time.p50
     );
     let why = other.map(|index| why_second(best, &reports[index], &samples[first], &samples[index]));
@@ -148,6 +149,11 @@ pub(crate) fn recommend(
         why_not_runner_up: why,
         smallest_change: None,
     }
+}
+
+/// What the cost leaves out, said in the same breath.
+fn unpriced(r: &OptionReport) -> String {
+    if r.not_in_cost.is_empty() { String::new() } else { format!(" (without the {})", r.not_in_cost.join(", ")) }
 }
 
 fn why_second(best: &OptionReport, second: &OptionReport, a: &Samples, b: &Samples) -> String {
@@ -168,40 +174,7 @@ fn why_second(best: &OptionReport, second: &OptionReport, a: &Samples, b: &Sampl
     } else {
         format!("{} cheaper", Usd::from_micros(-dearer).short())
     };
-    format!(
-        "{} comes second: {when}, {price}; it ends before the pick in {:.0} % of the draws",
-        second.name,
-        b.beats(a) * 100.0
-    )
-}
-
-/// The least single change that helps: money, days, or a condition the user may meet.
-fn smallest_change(world: &World<'_>, best: &OptionReport, excluded: &[Excluded]) -> Option<String> {
-    let mut ways = Vec::new();
-    if let (Some(deadline), Some(p90)) = (world.inputs.deadline, best.p90_date) {
-        let days = crate::plan::eligible::days_between(deadline, p90);
-        if days > 0 {
-            ways.push(format!("a deadline {days} days later ({p90})"));
-        }
-    }
-    if let Some(budget) = world.inputs.budget
-        && best.cost.p90 > budget
-    {
-        let more = Usd::from_micros(best.cost.p90.micros() - budget.micros());
-        ways.push(format!("{} more budget", more.short()));
-    }
-    if let Some(result) = &best.catch_up
-        && !best.time.p50.is_finite()
-    {
-        ways.push(format!(
-            "a line more than {:.1} times as fast, or freezing the source while it moves",
-            result.rho.max(1.0)
-        ));
-    }
-    ways.extend(excluded.iter().find_map(|e| {
-        let remedy =
-            e.reason.remedy.as_ref().filter(|remedy| remedy.contains("--enterprise") || remedy.starts_with("if"))?;
-        Some(format!("{} becomes possible with: {remedy}", e.name))
-    }));
-    (!ways.is_empty()).then(|| ways.join("; or "))
+    let beats = b.beats(a);
+    let of = if (1..beats.draws).contains(&beats.hits) { " of the draws" } else { "" };
+    format!("{} comes second: {when}, {price}; it ends before the pick in {beats}{of}", second.name)
 }

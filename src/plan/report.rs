@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::plan::catalogue::{Catalogue, Confidence, Override};
+use crate::plan::crossings::{self, BreakEven};
 use crate::plan::delta::CatchUp;
 use crate::plan::eligible::Reason;
 use crate::plan::failover::{self, Failover};
@@ -16,10 +17,12 @@ use crate::plan::inputs::{Error, InputLine, Inputs};
 use crate::plan::options::{self, Candidate, Excluded};
 use crate::plan::outcome::{CostLine, Formula, Lane, Stage};
 use crate::plan::recommend::{self, Recommendation};
+use crate::plan::remedy;
 use crate::plan::request::Prefer;
 use crate::plan::risk::{self, Odds, Percentiles, Samples};
 use crate::plan::sample::Sampler;
-use crate::plan::sensitivity::{self, BreakEven, Flip, Swing};
+use crate::plan::sensitivity::{self, Flip, Swing};
+use crate::plan::sites::{self, SitesReport};
 use crate::plan::streams::{self, ServiceAdvice};
 use crate::plan::world::World;
 use crate::units::{Bytes, BytesPerSecond, Count, Days, Usd};
@@ -60,6 +63,8 @@ pub struct Report {
     pub services: Vec<ServiceAdvice>,
     /// Assumptions used, with their basis.
     pub assumptions: Vec<AssumptionLine>,
+    /// Plans for all sites, when there are several.
+    pub sites: Option<SitesReport>,
     /// What the model does not hold.
     pub not_included: Vec<&'static str>,
     /// Catalogue fields replaced by the user's file.
@@ -199,14 +204,14 @@ pub struct AssumptionLine {
 }
 
 /// What nobody waits for without saying so: where no deadline is given, a plan that takes longer stands behind the others.
-const PATIENCE_DAYS: f64 = 366.0;
+pub(crate) const PATIENCE_DAYS: f64 = 366.0;
 
 const NOT_INCLUDED: [&str; 9] = [
     "approvals and contracts",
     "cleaning data, mapping permissions and ACLs, legal hold",
     "people's time (override people-day to count it)",
-    "the last mile of an ordered line, a partner's fee, cross-connects beyond the catalogue's figure",
-    "egress from the cloud or colocation the data is in now",
+    "construction for a new line, and terms longer than the move",
+    "what the place where the data is now asks for its leaving (give --egress)",
     "customs, insurance, hotels",
     "storage in S3 and retrieval later",
     "contention on lines that we cannot see",
@@ -228,17 +233,20 @@ pub fn plan(catalogue: &Catalogue, inputs: Inputs) -> Result<Report, Error> {
     candidates.extend(hybrid::candidates(&world, &candidates));
     let samples: Vec<Samples> = candidates.iter().map(|candidate| risk::run(candidate, &world, &sampler)).collect();
     let mut reports: Vec<OptionReport> = candidates.iter().zip(&samples).map(|(c, s)| judge(&world, c, s)).collect();
-    let order = recommend::rank(&mut reports, world.inputs.prefer);
-    let recommendation = recommend::recommend(&world, &reports, &order, &samples, &excluded);
+    let order = recommend::rank(&mut reports, world.inputs.terms.prefer);
+    let change = || remedy::changes(&world, &candidates, &samples, &sampler);
+    let recommendation = recommend::recommend(&world, &reports, &order, &samples, change);
     let picked = recommendation.pick.as_ref().or(recommendation.least_bad.as_ref());
     let chosen = picked.and_then(|id| candidates.iter().position(|c| &c.id == id)).unwrap_or(order[0]);
     let tornado = sensitivity::tornado(&world, &candidates[chosen], &samples[chosen], &sampler);
     let flips = sensitivity::flips(&world, &candidates[chosen], &reports, chosen);
-    let break_even = sensitivity::break_even(&world, &candidates, &reports);
+    let mut break_even = crossings::break_even(&world, &candidates, &reports);
+    let second = order.iter().copied().find(|index| reports[*index].family != reports[chosen].family);
+    break_even.extend(crossings::around(&world, &candidates, &reports, &samples, chosen, second));
     let map = sensitivity::map(&world);
     let failover = failover::ways(&world, &candidates[chosen].spec);
     let warnings = warnings(&world, &reports, chosen, &tornado);
-    let services = streams::advise(catalogue, &world.inputs.sources, reports[chosen].time.p90);
+    let services = streams::advise(&world, reports[chosen].time.p90);
     let header = header(&world);
     let ordered = order.iter().map(|index| reports[*index].clone()).collect();
     Ok(Report {
@@ -254,6 +262,7 @@ pub fn plan(catalogue: &Catalogue, inputs: Inputs) -> Result<Report, Error> {
         flips,
         failover,
         services,
+        sites: sites::plan(&world),
         assumptions: assumptions(catalogue),
         not_included: NOT_INCLUDED.to_vec(),
         overrides: catalogue.overrides.clone(),
@@ -274,10 +283,10 @@ fn header(world: &World<'_>) -> Header {
         bytes: Bytes::new(inputs.bytes),
         files: Count::new(inputs.files),
         start: inputs.start,
-        deadline: inputs.deadline,
-        confidence: inputs.confidence,
-        budget: inputs.budget,
-        region: inputs.region.clone(),
+        deadline: inputs.terms.deadline,
+        confidence: inputs.terms.confidence,
+        budget: inputs.terms.budget,
+        region: inputs.who.region.clone(),
         seed: inputs.seed,
         draws: inputs.draws,
         assumed: inputs.assumed(),
@@ -294,15 +303,15 @@ fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionR
     let (outcome, trace) = candidate.estimate(world);
     let inputs = &world.inputs;
     let (time, cost) = (samples.time(), samples.money());
-    let deadline_days = inputs.deadline_days;
+    let deadline_days = inputs.terms.deadline_days;
     let deadline = deadline_days.map(|days| samples.by(days));
     let mut fails = Vec::new();
-    if let (Some(odds), Some(date)) = (deadline, inputs.deadline)
-        && odds.share < inputs.confidence
+    if let (Some(odds), Some(date)) = (deadline, inputs.terms.deadline)
+        && odds.share < inputs.terms.confidence
     {
-        fails.push(format!("done by {date}: {odds}, asked for {:.0} %", inputs.confidence * 100.0));
+        fails.push(format!("done by {date}: {odds}, asked for {:.0} %", inputs.terms.confidence * 100.0));
     }
-    if let Some(budget) = inputs.budget
+    if let Some(budget) = inputs.terms.budget
         && cost.p90 > budget
     {
         fails.push(format!("P90 cost {} is over the budget of {}", cost.p90.short(), budget.short()));
@@ -310,14 +319,19 @@ fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionR
     if !outcome.finish.is_finite() || !time.p50.is_finite() {
         fails.push(trace.verdict.clone().unwrap_or_else(|| "it never ends with these inputs".to_owned()));
     }
-    if inputs.deadline_days.is_none() && inputs.prefer == Prefer::Cost && time.p90.get() > PATIENCE_DAYS {
+    if inputs.terms.deadline_days.is_none() && inputs.terms.prefer == Prefer::Cost && time.p90.get() > PATIENCE_DAYS {
         fails.push("takes more than a year; give a later --deadline if that is all right".to_owned());
     }
     let mut flags = trace.notes.clone();
     end_of_support(world, candidate, samples, &mut fails, &mut flags);
     stale_prices(candidate, inputs.as_of, &mut flags);
-    if !candidate.spec.unknown.is_empty() {
-        flags.push(format!("not published, so not in the cost: {}", candidate.spec.unknown.join(", ")));
+    let (unpriced, unknown): (Vec<String>, Vec<String>) =
+        candidate.spec.unknown.iter().cloned().partition(|what| what.contains("price") || what.contains("fee"));
+    if !unpriced.is_empty() {
+        flags.push(format!("not published, so not in the cost: {}", unpriced.join(", ")));
+    }
+    if !unknown.is_empty() {
+        flags.push(format!("not published: {}; ask before you order", unknown.join(", ")));
     }
     let sorted = samples.sorted_finish();
     let date = |days: Days| world.calendar.date(days);
@@ -337,7 +351,7 @@ fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionR
         estimate_cost: outcome.cost,
         deadline,
         expected_lateness: deadline_days.map(|days| Days::new(samples.expected_lateness(days))),
-        over_budget: inputs.budget.map(|budget| samples.over(budget)),
+        over_budget: inputs.terms.budget.map(|budget| samples.over(budget)),
         binding: outcome.binding,
         effective_rate: BytesPerSecond::new(world.bytes() / (outcome.finish * 86_400.0)),
         critical: samples.critical(),
@@ -350,7 +364,7 @@ fn judge(world: &World<'_>, candidate: &Candidate, samples: &Samples) -> OptionR
         verdict: trace.verdict,
         devices: trace.devices,
         fails,
-        not_in_cost: candidate.spec.unknown.clone(),
+        not_in_cost: unpriced,
         flags,
         cdf: (1..100)
             .map(|percent| Days::new(crate::plan::math::quantile(&sorted, f64::from(percent) / 100.0)))
@@ -367,9 +381,16 @@ fn end_of_support(
     flags: &mut Vec<String>,
 ) {
     let Some(end) = &candidate.spec.end_of_support else { return };
+    if world.inputs.support_goes_on() {
+        flags.push(
+            "no end of support is given for GovCloud customers with active jobs: confirm it with yours".to_owned(),
+        );
+        return;
+    }
     let by = samples.by(days_until(world.inputs.start, end.date));
-    if by.share < world.inputs.confidence {
-        fails.push(format!("support ends on {}: imported by then in {by}", end.date));
+    if by.share < world.inputs.terms.confidence {
+        let (by, asked) = (by.share * 100.0, world.inputs.terms.confidence * 100.0);
+        fails.push(format!("support ends on {}: imported by then in {by:.1} %, asked for {asked:.0} %", end.date));
     } else if by.share < 1.0 {
         flags.push(format!("support ends on {}: imported by then in {by}; fill and send it back at once", end.date));
     }
@@ -381,7 +402,9 @@ fn stale_prices(candidate: &Candidate, as_of: Date, flags: &mut Vec<String>) {
         prices.filter(|f| f.unit.starts_with("USD") && f.confidence != Confidence::Given).map(|f| f.as_of).min();
     let Some(oldest) = oldest else { return };
     let age = crate::plan::eligible::days_between(oldest, as_of);
-    if age > INDICATIVE_DAYS {
+    if age < -STALE_DAYS {
+        flags.push(format!("its prices are of {oldest} and later, not of {as_of}: the cost is indicative"));
+    } else if age > INDICATIVE_DAYS {
         flags.push(format!("the cost is indicative: its oldest price is of {oldest}"));
     } else if age > STALE_DAYS {
         flags.push(format!("a price is of {oldest}: check it"));
@@ -405,36 +428,50 @@ fn minimum(world: &World<'_>, candidate: &Candidate) -> Days {
         Some(crate::plan::catalogue::Path::ExistingDx) => {
             world.inputs.existing_dx.as_ref().map(|line| line.rate.to_bytes().get())
         }
-        Some(crate::plan::catalogue::Path::PrivateLink) => spec.number("line").map(|gbit| gbit * 1e9 / 8.0),
+        Some(crate::plan::catalogue::Path::PrivateLink | crate::plan::catalogue::Path::Cloud) => {
+            spec.number("line").map(|gbit| gbit * 1e9 / 8.0)
+        }
         Some(crate::plan::catalogue::Path::Internet) => {
             world.inputs.line.as_ref().map(|line| line.rate.to_bytes().get())
         }
         None => None,
     };
-    let device = spec.number("fill_rate").map(|mb| mb * 1e6 * world.inputs.stations as f64);
+    let device = spec.number("fill_rate").map(|mb| mb * 1e6 * world.inputs.site.stations as f64);
     let bays = spec.number("drive_rate").zip(spec.number("bays")).map(|(rate, bays)| rate * bays * 1e6);
-    let narrowest = [line, device, bays].into_iter().flatten().fold(world.inputs.source_read, f64::min);
+    let narrowest = [line, device, bays].into_iter().flatten().fold(world.inputs.site.source_read, f64::min);
     Days::from_secs(world.bytes() / narrowest)
+}
+
+/// Swings of less than this part of the finish are not worth a measurement.
+const WORTH_MEASURING: f64 = 0.1;
+
+/// The first advice: measuring what the answer hangs on, where nobody has and a measurement can tell.
+fn measure_first(world: &World<'_>, tornado: &[Swing]) -> Option<String> {
+    let measured = |id: &str| match id {
+        "link-rate" => world.inputs.line.as_ref().is_none_or(|line| line.measured.is_some()),
+        "file-cost" => world.inputs.site.file_cost_s.is_some(),
+        "fill-rate" => world.inputs.site.drive_rate.is_some(),
+        _ => false,
+    };
+    let hangs = |swing: &&Swing| swing.relative() > WORTH_MEASURING && swing.relative().is_finite();
+    let open = tornado.iter().filter(hangs).filter(|swing| !measured(&swing.id));
+    let (swing, how) = open.filter_map(|swing| Some((swing, sensitivity::how_to_measure(&swing.id)?))).next()?;
+    Some(format!(
+        "measure first what is only assumed: \"{}\" moves the finish by {:.0} % ({how})",
+        swing.name.trim_end_matches(" (assumed)"),
+        swing.relative() * 100.0,
+    ))
 }
 
 fn warnings(world: &World<'_>, reports: &[OptionReport], chosen: usize, tornado: &[Swing]) -> Vec<String> {
     let mut all = world.inputs.warnings.clone();
-    if let Some(swing) =
-        tornado.iter().find(|swing| swing.assumed && swing.relative() > 0.1 && swing.relative().is_finite())
-    {
-        all.push(format!(
-            "{} is assumed and moves the finish by {:.0} %: measure it first ({})",
-            swing.name.trim_end_matches(" (assumed)"),
-            swing.relative() * 100.0,
-            sensitivity::how_to_measure(&swing.id)
-        ));
-    }
+    all.extend(measure_first(world, tornado));
     let best = &reports[chosen];
     all.extend(best.flags.iter().cloned());
     if best.left_on_per_month > Usd::ZERO {
         all.push(format!("tear it down at the end: each month left on costs {}", best.left_on_per_month.short()));
     }
-    if world.inputs.prefer == Prefer::Cost && world.inputs.deadline.is_none() {
+    if world.inputs.terms.prefer == Prefer::Cost && world.inputs.terms.deadline.is_none() {
         all.push("no deadline was given, so the cheapest option that takes less than a year wins; give --deadline or --prefer time".to_owned());
     }
     all

@@ -20,6 +20,16 @@ pub enum Prefer {
     Risk,
 }
 
+/// What stands in when a private line fails, and is paid from the first day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standby {
+    /// A second line of the same kind, at another location.
+    Second,
+    /// A Site-to-Site VPN over the internet line.
+    Vpn,
+}
+
 /// A question, as asked: absent fields fall back to the dataset file, then to assumptions.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, reason = "the fields are those of Inputs, and the command line documents each")]
@@ -60,4 +70,9 @@ pub struct Request {
     pub seed: Option<u64>,
     pub draws: Option<u32>,
     pub holidays: Vec<Date>,
+    pub in_colocation: bool,
+    pub source_cloud: bool,
+    pub storage_class: Option<String>,
+    pub egress_per_gb: Option<Usd>,
+    pub standby: Option<Standby>,
 }

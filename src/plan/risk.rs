@@ -73,6 +73,11 @@ pub(crate) fn run(candidate: &Candidate, world: &World<'_>, sampler: &Sampler) -
 }
 
 impl Samples {
+    /// Samples of something that has no stages of its own.
+    pub(crate) const fn of(finish: Vec<f64>, cost: Vec<Usd>) -> Self {
+        Self { finish, cost, longest: [0; STAGES] }
+    }
+
     /// Finish times, ascending.
     pub(crate) fn sorted_finish(&self) -> Vec<f64> {
         let mut sorted = self.finish.clone();
@@ -117,10 +122,9 @@ impl Samples {
         self.finish.iter().map(|finish| (finish - days).max(0.0)).sum::<f64>() / self.finish.len().max(1) as f64
     }
 
-    /// Share of draws in which this option ends before another.
-    pub(crate) fn beats(&self, other: &Self) -> f64 {
-        let wins = self.finish.iter().zip(&other.finish).filter(|(a, b)| a < b).count();
-        wins as f64 / self.finish.len().max(1) as f64
+    /// How often this option ends before another.
+    pub(crate) fn beats(&self, other: &Self) -> Odds {
+        odds(self.finish.iter().zip(&other.finish).filter(|(a, b)| a < b).count(), self.finish.len())
     }
 
     /// Stages by how often they took longest, most often first.

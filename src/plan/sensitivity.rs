@@ -1,8 +1,6 @@
-//! What decides the answer: swings of each variable, the nearest flips, and where options cross.
+//! What decides the answer: swings of each variable, the nearest flips, and who is first where.
 //!
-//! Owns: tornado, flips, break-even intervals and the winner map. Does not own any model: it asks them "what if".
-//! Device times are staircases, so crossings are found by scanning and bisecting, and given as intervals. Called by
-//! `report`.
+//! Owns: tornado, flips and the winner map. Does not own any model: it asks them "what if". Called by `report`.
 
 use serde::Serialize;
 
@@ -11,7 +9,7 @@ use crate::plan::report::OptionReport;
 use crate::plan::risk::Samples;
 use crate::plan::sample::{Draw, Sampler, VARS, Var};
 use crate::plan::world::World;
-use crate::units::{BitsPerSecond, Bytes, Days, Usd};
+use crate::units::{BitsPerSecond, Days, Usd};
 
 /// One variable's swing from its P10 to its P90, all else at the median.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,21 +51,6 @@ pub struct Flip {
     pub effect: String,
 }
 
-/// Where two options cross.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct BreakEven {
-    /// First option.
-    pub a: String,
-    /// Second option.
-    pub b: String,
-    /// size or link.
-    pub variable: &'static str,
-    /// Where the first ends sooner: from and to, in bytes or bits per second.
-    pub intervals: Vec<(f64, f64)>,
-    /// The same as a sentence.
-    pub text: String,
-}
-
 /// Who ends first, by size and link rate, and how long things take by size.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Map {
@@ -87,7 +70,7 @@ const ODDS_DRAWS: usize = 256;
 /// Swings of all random variables and of assumed inputs, widest first.
 pub(crate) fn tornado(world: &World<'_>, candidate: &Candidate, samples: &Samples, sampler: &Sampler) -> Vec<Swing> {
     let base = candidate.run(world, Draw::MEDIAN, None);
-    let deadline = world.inputs.deadline_days;
+    let deadline = world.inputs.terms.deadline_days;
     let odds_at = |var: Var, u: f64| {
         let days = deadline?;
         let n = ODDS_DRAWS.min(sampler.len());
@@ -106,7 +89,7 @@ pub(crate) fn tornado(world: &World<'_>, candidate: &Candidate, samples: &Sample
         }
         swings.push(Swing {
             id: id.to_owned(),
-            name: world.catalogue.assumption(id).map_or_else(|| id.replace('-', " "), |a| a.name.clone()),
+            name: world.catalogue.assumption(id).map_or_else(|| name_of(var).to_owned(), |a| a.name.clone()),
             base: Days::new(base.finish),
             low: Days::new(low.finish),
             high: Days::new(high.finish),
@@ -121,25 +104,40 @@ pub(crate) fn tornado(world: &World<'_>, candidate: &Candidate, samples: &Sample
     swings
 }
 
+/// Names of variables that are no assumption of their own.
+const fn name_of(var: Var) -> &'static str {
+    match var {
+        Var::LineLead => "Time until what is ordered is up",
+        Var::TransitOut => "Parcel to you",
+        Var::TransitBack => "Parcel back",
+        Var::Season => "A bad season for parcels",
+        Var::DriveLead => "Time to buy drives",
+        Var::Travel => "Travel",
+        _ => "Chance",
+    }
+}
+
 /// Inputs that nobody gave, at half and at twice their assumed value.
 fn assumed_inputs(world: &World<'_>, candidate: &Candidate, base: f64) -> Vec<Swing> {
     type Change = fn(&mut crate::plan::inputs::Inputs, f64);
-    let changes: [(&str, &str, Change); 4] = [
-        ("source-read", "source read rate", |inputs, factor| inputs.source_read *= factor),
-        ("scan-rate", "files listed per second", |inputs, factor| inputs.scan_rate *= factor),
-        ("workers", "parallel file workers", |inputs, factor| inputs.workers *= factor),
+    let changes: [(&str, &str, Change); 5] = [
+        ("source-read", "source read rate", |inputs, factor| inputs.site.source_read *= factor),
+        ("scan-rate", "files listed per second", |inputs, factor| inputs.site.scan_rate *= factor),
+        ("workers", "parallel file workers", |inputs, factor| inputs.site.workers *= factor),
+        ("line-utilisation", "share of the link we may use", |inputs, factor| {
+            if let Some(line) = &mut inputs.line {
+                line.profile = line.profile.scaled(factor);
+            }
+        }),
         ("files", "files", |inputs, factor| {
             let scale = |n: u64| ((n as f64 * factor) as u64).max(1);
             inputs.files = scale(inputs.files);
             inputs.buckets.iter_mut().for_each(|bucket| bucket.files = scale(bucket.files));
         }),
     ];
-    let is_assumed = |name: &str| {
-        world.inputs.lines.iter().any(|line| line.name == name && line.mark == crate::plan::dataset::Mark::Assumed)
-    };
     let mut swings = Vec::new();
     for (id, name, change) in changes {
-        if !is_assumed(name) {
+        if !world.inputs.is_assumed(name) {
             continue;
         }
         let ends = |factor: f64| {
@@ -185,14 +183,16 @@ fn rank_correlation(samples: &Samples, sampler: &Sampler, var: Var) -> f64 {
     1.0 - 6.0 * squares / (n * (n * n - 1.0))
 }
 
-/// How an assumed input is measured.
-pub(crate) fn how_to_measure(id: &str) -> &'static str {
-    match id {
-        "source-read" => "packmule probe --source DIR",
+/// How an input is measured that nobody gave; nothing for what only time can tell.
+pub(crate) fn how_to_measure(id: &str) -> Option<&'static str> {
+    Some(match id {
+        "source-read" | "source-file-cost" => "packmule probe --source DIR",
         "scan-rate" | "files" => "packmule scan SOURCE -o DATASET.toml",
+        "line-utilisation" | "link-rate" | "file-cost" => "packmule probe --to s3://BUCKET",
+        "fill-rate" => "packmule probe --volume DIR",
         "workers" => "give --workers as you will run it",
-        _ => "two timed copies, one of small and one of large files",
-    }
+        _ => return None,
+    })
 }
 
 /// What would change the plan: conditions the user may meet, a faster line, the next size of the same family.
@@ -244,6 +244,16 @@ pub(crate) fn flips(world: &World<'_>, chosen: &Candidate, reports: &[OptionRepo
             }
         }
     }
+    if matches!(&chosen.method, Method::Online(_)) && !world.inputs.who.in_colocation {
+        let mut inputs = world.inputs.clone();
+        inputs.who.in_colocation = true;
+        let other = world.variant(inputs);
+        let outcome = chosen.rebuilt(&other).map(|c| c.run(&other, Draw::MEDIAN, None));
+        if let Some(outcome) = outcome.filter(|out| out.finish < best.estimate.get() - 0.5) {
+            let change = "standing in a building where Direct Connect is".to_owned();
+            flips.push(Flip { change, effect: effect(outcome.finish, outcome.cost) });
+        }
+    }
     let siblings = reports.iter().filter(|r| r.family == best.family && r.id != best.id && r.estimate.is_finite());
     let mut faster: Vec<&OptionReport> = siblings.filter(|r| r.estimate.get() < best.estimate.get() - 0.5).collect();
     faster.sort_by_key(|r| r.estimate_cost);
@@ -256,109 +266,14 @@ pub(crate) fn flips(world: &World<'_>, chosen: &Candidate, reports: &[OptionRepo
     flips
 }
 
-type Condition = (&'static str, fn(&mut crate::plan::inputs::Inputs));
+pub(crate) type Condition = (&'static str, fn(&mut crate::plan::inputs::Inputs));
 
-fn conditions() -> [Condition; 2] {
+/// Conditions that the user may meet.
+pub(crate) fn conditions() -> [Condition; 2] {
     [
-        ("if you are an existing Snow customer", |inputs| inputs.existing_customer = true),
-        ("with AWS Enterprise Support", |inputs| inputs.enterprise_support = true),
+        ("if you are an existing Snow customer", |inputs| inputs.who.existing_customer = true),
+        ("with AWS Enterprise Support", |inputs| inputs.who.enterprise_support = true),
     ]
-}
-
-/// The volume in GB at which two bills, each fixed plus per GB, are equal; `None` when they never are.
-pub fn equal_bills_gb(a_fixed: Usd, a_per_gb: Usd, b_fixed: Usd, b_per_gb: Usd) -> Option<f64> {
-    let slope = (b_per_gb.micros() - a_per_gb.micros()) as f64;
-    let gap = (a_fixed.micros() - b_fixed.micros()) as f64;
-    let volume = gap / slope;
-    (volume.is_finite() && volume >= 0.0).then_some(volume)
-}
-
-/// Sizes scanned for crossings: from a hundredth to a hundred times the dataset.
-const SCAN_STEPS: i32 = 48;
-
-/// Where the plain line stops being the first to end, by size and by link rate, against the best of each other family.
-pub(crate) fn break_even(world: &World<'_>, candidates: &[Candidate], reports: &[OptionReport]) -> Vec<BreakEven> {
-    let Some(line) = candidates.iter().find(|c| c.family == "internet") else { return Vec::new() };
-    let rivals = candidates
-        .iter()
-        .zip(reports)
-        .filter(|(c, r)| r.best_of_family && !matches!(c.method, Method::Online(_) | Method::Hybrid(_)));
-    let mut found = Vec::new();
-    for (rival, _) in rivals {
-        let sooner = |factor: f64| {
-            let other = world.scaled(factor);
-            let ends =
-                |c: &Candidate| c.rebuilt(&other).map_or(f64::INFINITY, |c| c.run(&other, Draw::MEDIAN, None).landed);
-            ends(line) <= ends(rival)
-        };
-        let factor = |step: i32| crate::plan::math::pow(10.0, f64::from(step) / f64::from(SCAN_STEPS) * 4.0 - 2.0);
-        let grid: Vec<f64> = (0..=SCAN_STEPS).map(factor).collect();
-        let intervals = intervals(&grid, &sooner);
-        let bytes: Vec<(f64, f64)> =
-            intervals.iter().map(|(from, to)| (from * world.bytes(), to * world.bytes())).collect();
-        let text = match (bytes.as_slice(), bytes.last()) {
-            ([], _) => format!("{} ends before the line at every size looked at", rival.name),
-            (_, Some((_, to))) if *to >= grid[grid.len() - 1] * world.bytes() * 0.999 => {
-                format!("the line ends before {} up to more than {}", rival.name, decimal(*to))
-            }
-            (_, Some((_, to))) => format!("the line ends before {} up to about {} (P50)", rival.name, decimal(*to)),
-            (_, None) => String::new(),
-        };
-        found.push(BreakEven { a: line.id.clone(), b: rival.id.clone(), variable: "size", intervals: bytes, text });
-        found.extend(link_break_even(world, line, rival));
-    }
-    found
-}
-
-fn decimal(bytes: f64) -> String {
-    Bytes::new(bytes as u64).decimal()
-}
-
-/// The link rate above which the line ends first.
-fn link_break_even(world: &World<'_>, line: &Candidate, rival: &Candidate) -> Option<BreakEven> {
-    let target = rival.run(world, Draw::MEDIAN, None).landed;
-    let ends = |bits: f64| {
-        let other = world.with_link(BitsPerSecond::new(bits as u64));
-        line.rebuilt(&other).map_or(f64::INFINITY, |c| c.run(&other, Draw::MEDIAN, None).landed)
-    };
-    let (mut low, mut high) = (1e6, 400e9);
-    if ends(high) > target || ends(low) <= target {
-        return None;
-    }
-    for _ in 0..30 {
-        let middle = (low * high).sqrt();
-        if ends(middle) <= target { high = middle } else { low = middle }
-    }
-    let text = format!("the line ends before {} from about {} on (P50)", rival.name, BitsPerSecond::new(high as u64));
-    Some(BreakEven { a: line.id.clone(), b: rival.id.clone(), variable: "link", intervals: vec![(high, 400e9)], text })
-}
-
-/// Intervals of a grid on which `holds`, each end bisected.
-fn intervals(grid: &[f64], holds: &dyn Fn(f64) -> bool) -> Vec<(f64, f64)> {
-    let edge = |mut good: f64, mut bad: f64| {
-        for _ in 0..20 {
-            let middle = (good * bad).sqrt();
-            if holds(middle) { good = middle } else { bad = middle }
-        }
-        good
-    };
-    let mut found: Vec<(f64, f64)> = Vec::new();
-    let mut open: Option<f64> = None;
-    let mut before: Option<(f64, bool)> = None;
-    for point in grid {
-        let now = holds(*point);
-        match (before, now) {
-            (None, true) => open = Some(*point),
-            (Some((last, false)), true) => open = Some(edge(*point, last)),
-            (Some((last, true)), false) => found.extend(open.take().map(|from| (from, edge(last, *point)))),
-            _ => {}
-        }
-        before = Some((*point, now));
-    }
-    if let (Some(from), Some(last)) = (open, grid.last()) {
-        found.push((from, *last));
-    }
-    found
 }
 
 /// Who ends first over a grid of sizes and link rates, and days by size for some of them.

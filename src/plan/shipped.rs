@@ -72,12 +72,12 @@ impl Shipped {
     pub(crate) fn new(world: &World<'_>, spec: &OptionSpec) -> Self {
         let usable = spec.number("capacity").unwrap_or(0.0) * 1e12 * world.assume.fill_limit;
         let quota = spec.number("quota").unwrap_or(1.0).max(1.0) as usize;
-        let quota = world.inputs.devices.unwrap_or(quota);
+        let quota = world.inputs.site.devices.unwrap_or(quota);
         let mut shipped = Self { spec: spec.clone(), usable, quota, used: None };
         let loads = shipped.loads(world.bytes());
         if !loads.is_empty() && loads.len() <= 64 {
             let route = shipped.route(world, Draw::MEDIAN);
-            let limits = shipped.limits(world, Draw::MEDIAN, &loads, world.inputs.source_read);
+            let limits = shipped.limits(world, Draw::MEDIAN, &loads, world.inputs.site.source_read);
             let best = waves::best_use(&loads, limits, &route, 0.0);
             shipped.used = Some((best.slots, best.stations));
         }
@@ -114,7 +114,7 @@ impl Shipped {
     fn device_rate(&self, world: &World<'_>, draw: Draw<'_>) -> f64 {
         let factor = world.assume.fill_rate.quantile(draw.u(Var::FillRate));
         let nominal = self.spec.number("fill_rate").unwrap_or(0.0) * 1e6;
-        let raw = (nominal * factor).min(world.inputs.lan);
+        let raw = (nominal * factor).min(world.inputs.site.lan);
         let mut costs = world.read_costs(draw);
         if !self.batched(world) {
             costs.per_file_s = world.assume.device_file_cost.quantile(draw.u(Var::DeviceFileCost));
@@ -131,7 +131,7 @@ impl Shipped {
 
     fn limits(&self, world: &World<'_>, draw: Draw<'_>, loads: &[f64], source: f64) -> Limits {
         let ingest = self.spec.number("ingest_rate").unwrap_or(1000.0) * 1e6 * 86_400.0;
-        let (slots, stations) = self.used.unwrap_or((self.quota, world.inputs.stations));
+        let (slots, stations) = self.used.unwrap_or((self.quota, world.inputs.site.stations));
         Limits {
             slots: slots.min(loads.len().max(1)),
             stations: stations.min(loads.len().max(1)),
@@ -223,7 +223,7 @@ impl Shipped {
                 limits.slots,
                 limits.stations,
                 self.quota,
-                world.inputs.stations
+                world.inputs.site.stations
             )
         });
         explain(trace, "filling", || {
@@ -231,7 +231,7 @@ impl Shipped {
                 "min(device {} nominal * P50 factor {:.2}, building {}, files{}) = {} into each; source {} for all",
                 rate(self.spec.number("fill_rate").unwrap_or(0.0) * 1e6),
                 world.assume.fill_rate.median(),
-                rate(world.inputs.lan),
+                rate(world.inputs.site.lan),
                 if self.batched(world) { " batched into archives" } else { "" },
                 rate(limits.device_per_day / 86_400.0),
                 rate(limits.source_per_day / 86_400.0)
@@ -303,6 +303,7 @@ impl Shipped {
         let shipping = spec.usd("shipping_each_way");
         let legs = 2 * trips.len() as u64;
         charge(out, trace, "shipping", shipping.times(legs), || format!("{legs} parcels * {shipping}"));
+        world.charge_people(out, trace, trips.len() as u64, 0);
     }
 
     /// The fee of one job by its load.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::plan::catalogue::Catalogue;
 use crate::plan::dataset::{ChangeSource, SourceKind};
+use crate::plan::world::World;
 use crate::units::{BytesPerSecond, Count, Days, Usd};
 
 /// What to set up for one source of change.
@@ -46,6 +47,8 @@ pub struct LimitUsed {
 struct Draft<'a> {
     catalogue: &'a Catalogue,
     advice: ServiceAdvice,
+    /// One of the Regions with the highest default limits.
+    large_region: bool,
 }
 
 /// Hours of a month for prices.
@@ -55,6 +58,9 @@ const MONTH_SECONDS: f64 = 730.0 * 3600.0;
 impl Draft<'_> {
     /// Today's figure of a limit, which is then named in the advice.
     fn limit(&mut self, id: &str) -> f64 {
+        // Some defaults are higher in the largest Regions: an entry of its own then holds.
+        let large = self.large_region.then(|| format!("{id}-large"));
+        let id = large.as_deref().filter(|id| self.catalogue.limit(id).is_some()).unwrap_or(id);
         let Some(limit) = self.catalogue.limit(id) else { return f64::INFINITY };
         if !self.advice.limits.iter().any(|used| used.id == id) {
             let once = limit
@@ -86,12 +92,14 @@ impl Draft<'_> {
 }
 
 /// Advice for every source; `bulk` is how long the bulk takes at P90, which everything must outlast.
-pub(crate) fn advise(catalogue: &Catalogue, sources: &[ChangeSource], bulk: Days) -> Vec<ServiceAdvice> {
-    sources.iter().map(|source| advise_one(catalogue, source, bulk)).collect()
+pub(crate) fn advise(world: &World<'_>, bulk: Days) -> Vec<ServiceAdvice> {
+    let large = world.inputs.who.large_region;
+    world.inputs.sources.iter().map(|source| advise_one(world.catalogue, source, bulk, large)).collect()
 }
 
-/// Advice for one source of change that goes on for as long as the bulk takes.
-pub fn advise_one(catalogue: &Catalogue, source: &ChangeSource, bulk: Days) -> ServiceAdvice {
+/// Advice for one source of change that goes on for as long as the bulk takes; `large_region` is one of those with the
+/// highest default limits.
+pub fn advise_one(catalogue: &Catalogue, source: &ChangeSource, bulk: Days, large_region: bool) -> ServiceAdvice {
     let advice = ServiceAdvice {
         source: source.name.clone(),
         service: String::new(),
@@ -102,7 +110,7 @@ pub fn advise_one(catalogue: &Catalogue, source: &ChangeSource, bulk: Days) -> S
         per_month: Usd::ZERO,
         delay_s: None,
     };
-    let mut draft = Draft { catalogue, advice };
+    let mut draft = Draft { catalogue, advice, large_region };
     match source.kind {
         SourceKind::Files => files(&mut draft),
         SourceKind::Database => database(&mut draft, source, bulk),
@@ -151,13 +159,32 @@ fn database(draft: &mut Draft<'_>, source: &ChangeSource, bulk: Days) {
     if cached > account {
         draft.warn(format!("that is more than the {:.0} TB an account has by default", account / 1e12));
     }
+    let (apply, change) = (source.apply_rate.get(), source.rate.get());
+    if apply > change {
+        draft.size(format!(
+            "catching up after the load: {:.2} TB / ({} applied - {} changed) = {}",
+            cached / 1e12,
+            source.apply_rate,
+            source.rate,
+            Days::from_secs(cached / (apply - change))
+        ));
+    } else if apply > 0.0 {
+        draft.warn(format!(
+            "the target applies {} and the source changes {}: it never catches up; a larger instance, or several tasks",
+            source.apply_rate, source.rate
+        ));
+    }
     let kept = source.log_kept.days();
     if bulk.is_finite() && kept.get() < bulk.get() {
         draft.warn(format!("the source keeps its change log for {kept}, the bulk takes {bulk} (P90): keep it longer, or capture starts with a gap"));
     } else {
         draft.size(format!("change log kept {kept}, bulk {bulk}: capture can start from the bulk's snapshot"));
     }
-    draft.warn("no throughput per instance is published: measure the log volume per hour at the source".to_owned());
+    if apply <= 0.0 {
+        draft.warn("no throughput per instance is published: measure what the target applies (apply_rate) and the log volume per hour".to_owned());
+    }
+    let tasks = draft.limit("dms-tasks");
+    draft.size(format!("one task for each schema that may wait for itself; up to {tasks} on an instance"));
 }
 
 fn queue(draft: &mut Draft<'_>, source: &ChangeSource, bulk: Days) {
@@ -293,8 +320,8 @@ fn firehose(draft: &mut Draft<'_>, source: &ChangeSource, landing: f64) {
     draft.warn(format!("it keeps nothing to be read again, and holds data for {kept} h when the target is down; DynamoDB is not a target, and Spark cannot read from it"));
     let rounding = draft.limit("firehose-rounding");
     let record = if source.records_per_s > 0.0 { source.rate.get() / source.records_per_s } else { rounding };
-    let billed =
-        (record / rounding).ceil() * rounding * source.records_per_s.max(source.rate.get() / rounding) * MONTH_SECONDS;
+    let records = if source.records_per_s > 0.0 { source.records_per_s } else { source.rate.get() / rounding };
+    let billed = (record / rounding).ceil() * rounding * records * MONTH_SECONDS;
     draft.advice.per_month = draft.price("firehose-per-gb").times_ratio(billed as u64, 1_000_000_000);
     if record > 0.0 && record < rounding / 5.0 && source.records_per_s > 0.0 {
         draft.warn(format!("records of {record:.0} bytes are billed as {rounding}: join them before sending"));
@@ -321,10 +348,30 @@ fn kinesis(draft: &mut Draft<'_>, source: &ChangeSource, bulk: Days) {
     growth(draft, source, shards);
     let hourly = draft.price("kds-shard-hour").times(shards);
     let kept = if hours > 24.0 { draft.price("kds-retention-shard-hour").times(shards) } else { Usd::ZERO };
+    let beyond = (hours - 168.0).clamp(0.0, retention) * 3600.0 * source.rate.get();
+    let long = draft.price("kds-long-retention").times_ratio(beyond as u64, 1_000_000_000);
     let unit = draft.limit("kds-put-unit");
     let units = source.records_per_s.max(source.rate.get() / unit) * MONTH_SECONDS;
     let puts = draft.price("kds-put-million").times_ratio(units as u64, 1_000_000);
-    draft.advice.per_month = (hourly + kept).times(MONTH_HOURS) + puts;
+    draft.advice.per_month = (hourly + kept).times(MONTH_HOURS) + puts + long;
+    on_demand(draft, source, shards);
+}
+
+/// The other way of paying, and the account's limit of shards.
+fn on_demand(draft: &mut Draft<'_>, source: &ChangeSource, shards: u64) {
+    let gigabytes =
+        draft.price("kds-on-demand-gb").times_ratio((source.rate.get() * MONTH_SECONDS) as u64, 1_000_000_000);
+    let price = gigabytes + draft.price("kds-on-demand-hour").times(MONTH_HOURS);
+    let most = draft.limit("kds-on-demand-rate") * 1e6;
+    draft.size(format!(
+        "or on demand, without counting shards: about {} a month, up to {} for a stream by default",
+        price.short(),
+        BytesPerSecond::new(most)
+    ));
+    let account = draft.limit("kds-shards-account");
+    if shards as f64 > account {
+        draft.warn(format!("{shards} shards are over the account's {account}: ask for more before you begin"));
+    }
 }
 
 /// Shards by bytes and by records, and what joining small records saves.
@@ -344,7 +391,13 @@ fn shards(draft: &mut Draft<'_>, source: &ChangeSource) -> u64 {
         draft.warn("the library does not compress: compress before handing records over".to_owned());
     }
     let shared = f64::from(source.consumers.max(1)) * source.rate.get() / (draft.limit("kds-read-rate") * 1e6);
-    by_bytes.max(if source.latency_s > 0.0 && source.latency_s < 0.2 { 1.0 } else { shared.ceil() }) as u64
+    // Readers with enhanced fan-out have 2 MB/s of a shard each; those that poll share it.
+    by_bytes.max(if wants_fan_out(draft, source) { 1.0 } else { shared.ceil() }) as u64
+}
+
+/// Whether polling would be too slow for what is wanted.
+fn wants_fan_out(draft: &mut Draft<'_>, source: &ChangeSource) -> bool {
+    source.latency_s > 0.0 && f64::from(source.consumers.max(1)) / draft.limit("kds-read-calls") > source.latency_s
 }
 
 /// Delay of polling readers against fan-out.
@@ -354,7 +407,7 @@ fn readers(draft: &mut Draft<'_>, source: &ChangeSource) {
     let polling = readers / calls;
     let fan_out = draft.limit("kds-fanout-latency");
     draft.size(format!("{readers:.0} polling reader(s) / {calls} calls/s per shard = each reads every {polling:.1} s; with fan-out {:.0} ms each", fan_out * 1e3));
-    let wanted = source.latency_s > 0.0 && polling > source.latency_s;
+    let wanted = wants_fan_out(draft, source);
     draft.advice.delay_s = Some(if wanted { fan_out } else { polling });
     if wanted {
         draft.because("polling is too slow for that many readers: enhanced fan-out".to_owned());
@@ -387,19 +440,24 @@ fn growth(draft: &mut Draft<'_>, source: &ChangeSource, needed: u64) {
         }
     }
     if needed as f64 > now {
-        let doublings = (needed as f64 / now).log2().ceil().max(1.0);
+        let doublings = doublings(source.shards, needed);
         let per_day = draft.limit("kds-reshards-per-day");
         let splits = needed as f64 - now;
         let seconds = splits * draft.limit("kds-reshard-time");
         let most = draft.limit("kds-shards-max");
         draft.size(format!(
-            "grow from {now} to {needed} shards by splitting: {doublings:.0} doubling call(s) of {per_day} a day, about {} in all",
+            "grow from {now} to {needed} shards by splitting: {doublings} doubling call(s) of {per_day} a day, about {} in all",
             Days::from_secs(seconds)
         ));
         if needed as f64 > most {
             draft.warn(format!("{needed} shards are over {most} reachable by resharding: several streams"));
         }
     }
+}
+
+/// Calls that each at most double a stream's shards.
+fn doublings(now: u64, needed: u64) -> u32 {
+    (1..).find(|calls| now.checked_shl(*calls).is_none_or(|shards| shards >= needed)).unwrap_or(1)
 }
 
 fn kafka(draft: &mut Draft<'_>, source: &ChangeSource, bulk: Days) {

@@ -20,6 +20,9 @@ pub fn render(report: &Report, all: bool) -> String {
     if let Some(change) = &report.recommendation.smallest_change {
         let _ = writeln!(text, "{}", wrap(&format!("What would help: {change}."), "  "));
     }
+    sites(&mut text, report);
+    let failing = report.options.iter().filter(|o| shown(o, report) && !o.fails.is_empty()).take(5);
+    section(&mut text, "Marked x, because", failing.map(|o| format!("{}: {}", o.name, o.fails.join("; "))));
     section(&mut text, "Watch", report.warnings.iter().cloned());
     let verdict = report.options.first().and_then(|o| o.verdict.clone());
     section(&mut text, "Catching up with changes", verdict.into_iter());
@@ -46,7 +49,8 @@ pub fn render(report: &Report, all: bool) -> String {
         "Assumed (override with --catalog, or measure)",
         report.inputs.iter().filter(|i| i.mark == Mark::Assumed).map(|i| format!("{}: {}", i.name, i.value)),
     );
-    let _ = writeln!(text, "\nNot included: {}.", report.not_included.join("; "));
+    let not_included = format!("Not included: {}.", report.not_included.join("; "));
+    let _ = writeln!(text, "\n{}", wrap(&not_included, ""));
     let _ = writeln!(text, "Formulas with numbers: --explain OPTION. Whole report with charts: --html FILE.");
     text
 }
@@ -75,11 +79,11 @@ fn header(text: &mut String, report: &Report) {
 }
 
 fn table(text: &mut String, report: &Report, all: bool) {
-    let rows: Vec<[String; 8]> =
+    let rows: Vec<[String; 9]> =
         report.options.iter().filter(|o| all || shown(o, report)).map(|o| row(o, report)).collect();
-    let heads = ["option", "minimum", "P50", "P90", "P90 date", "deadline", "cost P50 / P90", "held back by"]
+    let heads = ["option", "minimum", "P50", "P90", "P90 date", "deadline", "cost P50 / P90", "risk", "held back by"]
         .map(str::to_owned);
-    let mut widths = [0; 8];
+    let mut widths = [0; 9];
     for row in std::iter::once(&heads).chain(&rows) {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -103,7 +107,7 @@ pub(crate) fn shown(option: &OptionReport, _report: &Report) -> bool {
     option.best_of_family
 }
 
-fn row(o: &OptionReport, report: &Report) -> [String; 8] {
+fn row(o: &OptionReport, report: &Report) -> [String; 9] {
     let pick = report.recommendation.pick.as_ref() == Some(&o.id);
     let mark = if pick {
         "* "
@@ -120,6 +124,7 @@ fn row(o: &OptionReport, report: &Report) -> [String; 8] {
         o.p90_date.map_or_else(|| "-".to_owned(), |d| d.to_string()),
         o.deadline.map_or_else(|| "-".to_owned(), |odds| short_odds(&odds)),
         format!("{} / {}{}", o.cost.p50.short(), o.cost.p90.short(), if o.not_in_cost.is_empty() { "" } else { " +" }),
+        o.risk.to_owned(),
         o.binding.words().to_owned(),
     ]
 }
@@ -135,7 +140,7 @@ pub(crate) fn short_odds(odds: &crate::plan::risk::Odds) -> String {
 
 /// A name that fits a column.
 pub(crate) fn short_name(name: &str) -> String {
-    const WIDTH: usize = 44;
+    const WIDTH: usize = 42;
     if name.chars().count() <= WIDTH {
         return name.to_owned();
     }
@@ -161,6 +166,19 @@ pub(crate) fn failover(f: &crate::plan::failover::Failover) -> String {
         "no price of its own".to_owned()
     };
     format!("{}: {}, {price}, up in {}; {}", f.way, f.rate, f.lead, f.text)
+}
+
+fn sites(text: &mut String, report: &Report) {
+    let Some(sites) = &report.sites else { return };
+    let _ = writeln!(text, "\n{}", wrap(&sites.text, "  "));
+    let lines = sites.plans.iter().map(|plan| {
+        let legs: Vec<String> = plan.legs.iter().map(|leg| format!("{}: {}", leg.site, leg.way)).collect();
+        let fails = if plan.fails.is_empty() { String::new() } else { format!(" ({})", plan.fails.join("; ")) };
+        let (time, cost) = (&plan.time, &plan.expected_cost);
+        format!("P50 {}, P90 {}, {}: {}{fails}", time.p50, time.p90, cost.short(), legs.join("; "))
+    });
+    let search = std::iter::once(format!("{} plans tried: {}", sites.tried, sites.search));
+    section(text, "All sites together", lines.chain(search));
 }
 
 fn services(text: &mut String, report: &Report) {

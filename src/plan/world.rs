@@ -18,6 +18,7 @@ use crate::units::{BusinessCalendar, Bytes, BytesPerSecond, Count, Days, Usd};
 #[derive(Debug, Clone)]
 pub(crate) struct Assumptions {
     pub(crate) link_rate: Dist,
+    pub(crate) link_rate_measured: Dist,
     pub(crate) file_cost: Dist,
     pub(crate) source_file_cost: Dist,
     pub(crate) device_file_cost: Dist,
@@ -40,7 +41,18 @@ pub(crate) struct Assumptions {
     pub(crate) stream_rate: f64,
     pub(crate) own_line_share: f64,
     pub(crate) cutoff_hour: u32,
+    /// Chance of losing data that the parity may leave.
+    pub(crate) loss_risk: f64,
+    /// Price of a person's day.
+    pub(crate) people_day: Usd,
+    /// Days of people for any option, for each device, and for each drive.
+    pub(crate) people: [f64; 3],
 }
+
+/// Connections beyond those that just fill a line, because some always wait.
+const FILL_MARGIN: f64 = 1.25;
+/// Most connections that are assumed without being asked for: several machines, not a farm.
+const WORKERS_MAX: f64 = 2_048.0;
 
 /// How an option catches up with changes.
 #[derive(Debug, Clone, Copy)]
@@ -95,8 +107,10 @@ impl<'a> World<'a> {
     pub(crate) fn with_link(&self, rate: crate::units::BitsPerSecond) -> Self {
         let mut inputs = self.inputs.clone();
         if let Some(line) = &mut inputs.line {
+            // What was measured on the old line is taken to grow with the label.
+            let ratio = rate.get() as f64 / line.rate.get().max(1) as f64;
+            line.measured = line.measured.map(|measured| BytesPerSecond::new(measured.get() * ratio));
             line.rate = rate;
-            line.measured = None;
         }
         self.variant(inputs)
     }
@@ -107,22 +121,41 @@ impl<'a> World<'a> {
     }
 
     /// What one file costs a worker over a network, in this draw.
-    pub(crate) fn file_costs(&self, draw: Draw<'_>, stream_rate: f64) -> FileCosts {
+    pub(crate) fn file_costs(&self, draw: Draw<'_>, line: &Line) -> FileCosts {
         let per_file_s =
-            self.inputs.file_cost_s.unwrap_or_else(|| self.assume.file_cost.quantile(draw.u(Var::FileCost)));
-        let limit = self.catalogue.s3.get("put_per_s_per_prefix").map_or(f64::INFINITY, |f| f.number());
-        FileCosts { workers: self.inputs.workers, per_file_s, stream_rate, request_limit: limit }
+            self.inputs.site.file_cost_s.unwrap_or_else(|| self.assume.file_cost.quantile(draw.u(Var::FileCost)));
+        let stream_rate = self.stream_rate(line);
+        // Where nobody said how many, there are as many as the line needs to be full.
+        let fill = if self.inputs.site.workers_given { 0.0 } else { self.line_full(line, stream_rate) };
+        let workers = self.inputs.site.workers.max(fill);
+        FileCosts { workers, per_file_s, stream_rate, request_limit: self.put_limit() }
+    }
+
+    /// Connections that fill a line, or read the source as fast as it can be read.
+    fn line_full(&self, line: &Line, stream_rate: f64) -> f64 {
+        let widest = line.payload(1.0, 1.0).min(self.inputs.site.source_read);
+        (widest / stream_rate.max(1.0) * FILL_MARGIN).ceil().min(WORKERS_MAX)
+    }
+
+    /// Objects a second that one prefix of a bucket takes.
+    pub(crate) fn put_limit(&self) -> f64 {
+        self.catalogue.s3.get("put_per_s_per_prefix").map_or(f64::INFINITY, |f| f.number())
     }
 
     /// What one file costs when it is only read at the source, in this draw.
     pub(crate) fn read_costs(&self, draw: Draw<'_>) -> FileCosts {
         let per_file_s = self.assume.source_file_cost.quantile(draw.u(Var::SourceFileCost));
-        FileCosts { workers: self.inputs.workers, per_file_s, stream_rate: f64::INFINITY, request_limit: f64::INFINITY }
+        FileCosts {
+            workers: self.inputs.site.workers,
+            per_file_s,
+            stream_rate: f64::INFINITY,
+            request_limit: f64::INFINITY,
+        }
     }
 
     /// Days of one full scan.
     pub(crate) fn scan_days(&self) -> f64 {
-        self.inputs.files as f64 / self.inputs.scan_rate.max(1e-9) / 86_400.0
+        self.inputs.files as f64 / self.inputs.site.scan_rate.max(1e-9) / 86_400.0
     }
 
     /// Days for `share` of the dataset over a profile, when each level's raw rate takes `seconds(level)` for all of it.
@@ -135,9 +168,9 @@ impl<'a> World<'a> {
     fn drain_per_day(&self, draw: Draw<'_>, own: Option<&Line>) -> Option<f64> {
         let line = own.or(self.inputs.line.as_ref()).or(self.inputs.existing_dx.as_ref())?;
         let factor = self.link_factor(draw, line);
-        let costs = self.file_costs(draw, self.stream_rate(line));
+        let costs = self.file_costs(draw, line);
         let rate = |level: &f64| {
-            let raw = line.payload(*level, factor).min(line.tcp_rate()).min(self.inputs.source_read);
+            let raw = line.payload(*level, factor).min(line.tcp_rate()).min(self.inputs.site.source_read);
             let (seconds, _) = copy_seconds(&self.inputs.buckets, raw, &costs);
             if self.inputs.bytes == 0 || seconds <= 0.0 { raw } else { self.bytes() / seconds }
         };
@@ -147,11 +180,8 @@ impl<'a> World<'a> {
 
     /// Achieved over planned rate of a line in this draw; narrower when the rate was measured.
     pub(crate) fn link_factor(&self, draw: Draw<'_>, line: &Line) -> f64 {
-        if line.measured.is_some() {
-            // A measured rate still varies by the hour: plus or minus ten per cent.
-            return 0.9 + 0.2 * draw.u(Var::LinkRate);
-        }
-        self.assume.link_rate.quantile(draw.u(Var::LinkRate))
+        let dist = if line.measured.is_some() { &self.assume.link_rate_measured } else { &self.assume.link_rate };
+        dist.quantile(draw.u(Var::LinkRate))
     }
 
     /// One connection's rate on a line.
@@ -160,12 +190,30 @@ impl<'a> World<'a> {
         (self.assume.stream_rate * 1e6).min(tcp)
     }
 
-    /// S3's PUT requests for `share` of the dataset.
+    /// S3's PUT requests for `share` of the dataset, in the storage class asked for.
     pub(crate) fn charge_requests(&self, outcome: &mut Outcome, trace: &mut MaybeTrace<'_>, share: f64) {
-        let Some(price) = self.catalogue.s3.get("put_per_1000") else { return };
+        let Some(price) = &self.inputs.bill.put_per_1000 else { return };
         let requests = (self.requests as f64 * share).round() as u64;
         charge(outcome, trace, "S3 requests", price.usd().times_ratio(requests, 1000), || {
-            format!("{} PUT requests / 1000 * {} USD", Count::new(requests), price.value)
+            format!("{} PUT requests ({}) / 1000 * {} USD", Count::new(requests), self.inputs.bill.class, price.value)
+        });
+    }
+
+    /// What people's days cost, where somebody gave a price for one.
+    pub(crate) fn charge_people(&self, outcome: &mut Outcome, trace: &mut MaybeTrace<'_>, devices: u64, drives: u64) {
+        let [setup, device, drive] = self.assume.people;
+        let days = setup + device * devices as f64 + drive * drives as f64;
+        let price = self.assume.people_day;
+        charge(outcome, trace, "people", price.times_ratio((days * 1000.0).round() as u64, 1000), || {
+            format!("({setup} + {device} * {devices} devices + {drive} * {drives} drives) days * {price}")
+        });
+    }
+
+    /// What the place where the data is now asks for `bytes` that leave it by network.
+    pub(crate) fn charge_egress(&self, outcome: &mut Outcome, trace: &mut MaybeTrace<'_>, bytes: u64) {
+        let price = self.inputs.bill.egress_per_gb;
+        charge(outcome, trace, "leaving where it is now", price.times_ratio(bytes, 1_000_000_000), || {
+            format!("{} GB * {price} a GB", bytes / 1_000_000_000)
         });
     }
 
@@ -191,9 +239,9 @@ impl<'a> World<'a> {
         };
         let fixed = self.scan_days() + self.assume.round_setup;
         let change = &self.inputs.change;
-        let result = delta::catch_up(change, seed_days, fixed, drain, self.inputs.window_days);
+        let result = delta::catch_up(change, seed_days, fixed, drain, self.inputs.site.window_days);
         let ends = !matches!(result.verdict, Verdict::Never | Verdict::Floor)
-            && result.cutover_days <= self.inputs.window_days;
+            && result.cutover_days <= self.inputs.site.window_days;
         let cutover = self.assume.cutover.quantile(draw.u(Var::Cutover));
         outcome.spend(Stage::CatchUp, result.total_days);
         outcome.spend(Stage::Cutover, cutover);
@@ -234,6 +282,7 @@ fn assumptions(catalogue: &Catalogue, inputs: &Inputs) -> Assumptions {
     let number = |id: &str| catalogue.assumption(id).map_or(0.0, |a| a.figure.number());
     Assumptions {
         link_rate: dist("link-rate"),
+        link_rate_measured: dist("link-rate-measured"),
         file_cost: dist("file-cost"),
         source_file_cost: dist("source-file-cost"),
         device_file_cost: dist("device-file-cost"),
@@ -256,6 +305,9 @@ fn assumptions(catalogue: &Catalogue, inputs: &Inputs) -> Assumptions {
         stream_rate: number("stream-rate"),
         own_line_share: number("own-line-utilisation"),
         cutoff_hour: number("cutoff-hour") as u32,
+        loss_risk: number("loss-risk").clamp(1e-9, 0.5),
+        people_day: catalogue.assumption("people-day").map_or(Usd::ZERO, |a| a.figure.usd()),
+        people: [number("people-setup"), number("people-device"), number("people-drive")],
     }
 }
 

@@ -7,7 +7,7 @@ use packmule::plan::{ServiceAdvice, advise_one};
 use packmule::units::{Bytes, BytesPerSecond, Days, Span};
 
 fn advise(source: &ChangeSource) -> ServiceAdvice {
-    advise_one(&Catalogue::builtin().expect("valid"), source, Days::new(12.0))
+    advise_one(&Catalogue::builtin().expect("valid"), source, Days::new(12.0), true)
 }
 
 fn source(kind: SourceKind) -> ChangeSource {
@@ -115,7 +115,7 @@ fn work_that_is_done_once_is_queued() {
     assert!(said(&queue, "deleted") && said(&queue, "extended client"));
     let ordered = advise(&ChangeSource { ordered: true, records_per_s: 5000.0, ..source(SourceKind::Messages) });
     assert!(ordered.service == "SQS FIFO" && said(&ordered, "high-throughput"));
-    let long = advise_one(&Catalogue::builtin().expect("valid"), &source(SourceKind::Messages), Days::new(30.0));
+    let long = advise_one(&Catalogue::builtin().expect("valid"), &source(SourceKind::Messages), Days::new(30.0), true);
     assert!(said(&long, "keeps messages for 14 days"));
 }
 
@@ -155,4 +155,46 @@ fn every_limit_used_is_named_with_what_older_notes_taught() {
     let advice = advise(&ChangeSource { consumers: 2, ..source(SourceKind::Stream) });
     let retention = advice.limits.iter().find(|limit| limit.id == "kds-retention").expect("used");
     assert!(retention.today.starts_with("8760") && retention.once.as_deref() == Some("168 hours"));
+}
+
+#[test]
+fn limits_are_those_of_the_region_and_prices_have_an_alternative() {
+    let catalogue = Catalogue::builtin().expect("valid");
+    let stream = ChangeSource { replay: true, consumers: 1, ..source(SourceKind::Stream) };
+    let large = advise_one(&catalogue, &stream, Days::new(12.0), true);
+    let small = advise_one(&catalogue, &stream, Days::new(12.0), false);
+    assert!(said(&large, "up to 10 GB/s") && said(&small, "up to 200 MB/s"), "{:?} {:?}", large.sizing, small.sizing);
+    assert!(said(&large, "on demand") && large.per_month > packmule::units::Usd::ZERO);
+    let longer = advise_one(&catalogue, &stream, Days::new(60.0), true);
+    assert!(longer.per_month > large.per_month, "keeping records longer costs more");
+}
+
+#[test]
+fn a_database_catches_up_in_backlog_over_apply_less_change() {
+    let busy = ChangeSource {
+        rate: BytesPerSecond::new(2e6),
+        apply_rate: BytesPerSecond::new(5e6),
+        size: Bytes::new(2_000_000_000_000),
+        log_kept: Span::from_secs(30 * 86_400),
+        ..source(SourceKind::Database)
+    };
+    // Twelve days of 2 MB/s, drained at 3 MB/s, are eight days.
+    assert!(said(&advise(&busy), "= 8 days"), "{:?}", advise(&busy).sizing);
+    let slow = ChangeSource { apply_rate: BytesPerSecond::new(1e6), ..busy };
+    assert!(said(&advise(&slow), "never catches up"));
+}
+
+#[test]
+fn firehose_bills_large_records_once() {
+    let of = |records: f64, rate: f64| {
+        let stream = ChangeSource {
+            managed: true,
+            records_per_s: records,
+            rate: BytesPerSecond::new(rate),
+            ..source(SourceKind::Stream)
+        };
+        advise(&stream).per_month.to_f64()
+    };
+    assert!((of(50.0, 500e3) - of(100.0, 500e3)).abs() < 0.01, "10,000 bytes are two steps of 5,000, no more");
+    assert!(of(500.0, 500e3) > 4.9 * of(100.0, 500e3), "1,000 bytes are billed as 5,000");
 }

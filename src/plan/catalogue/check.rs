@@ -55,11 +55,12 @@ const SERVICE_UNITS: [&str; 7] = ["consumers", "shards", "connections", "tasks",
 const SHAPES: [&str; 6] = ["fixed", "uniform", "triangular", "pert", "lognormal", "event"];
 
 /// Figures by name, whatever the option: a name outside this list is a spelling mistake.
-const NAMES: [&str; 51] = [
+const NAMES: [&str; 53] = [
     "bays",
     "cap_month",
     "capacity",
     "carry",
+    "circuit_month",
     "client_rate",
     "cross_connect_month",
     "data_out_per_gb",
@@ -81,6 +82,7 @@ const NAMES: [&str; 51] = [
     "job_days_max",
     "key_bytes_max",
     "lead",
+    "lead_in_colocation",
     "line",
     "loa_days",
     "min_volume",

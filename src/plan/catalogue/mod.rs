@@ -156,6 +156,8 @@ pub enum Path {
     PrivateLink,
     /// A Direct Connect the user already has.
     ExistingDx,
+    /// From another cloud, without the user's line.
+    Cloud,
 }
 
 /// Whether scan, copy and verification follow each other or run together.
@@ -259,6 +261,9 @@ pub struct Region {
     pub area: String,
     /// Whether Snow devices were offered.
     pub snow: bool,
+    /// Whether it is one of those with the highest default limits of the services for changing data.
+    #[serde(default)]
+    pub large: bool,
 }
 
 /// A limit or price of a service for changing data.

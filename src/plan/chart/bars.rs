@@ -9,14 +9,49 @@ use crate::units::Usd;
 const NAMES: f64 = 320.0;
 const ROW: f64 = 34.0;
 
+/// Height of one row of the legend.
+const LEGEND_ROW: f64 = 20.0;
+
+/// An item without the half of a hybrid that it belongs to.
+fn short(item: &str) -> &str {
+    item.rsplit(": ").next().unwrap_or(item)
+}
+
+/// Items of all bills, each once, in the order they appear.
+fn items<'a>(options: &[&'a crate::plan::report::OptionReport]) -> Vec<&'a str> {
+    let mut items: Vec<&str> = Vec::new();
+    for line in options.iter().flat_map(|o| &o.costs) {
+        if !items.contains(&short(&line.item)) {
+            items.push(short(&line.item));
+        }
+    }
+    items
+}
+
+/// Where each item of the legend stands (from the left, and in which row), and how many rows that takes.
+fn legend(items: &[&str]) -> (Vec<(f64, usize)>, usize) {
+    let (mut left, mut row) = (20.0, 0);
+    let mut places = Vec::new();
+    for item in items {
+        let width = 34.0 + item.chars().count() as f64 * 7.5;
+        if left + width > WIDTH - RIGHT && left > 20.0 {
+            (left, row) = (20.0, row + 1);
+        }
+        places.push((left, row));
+        left += width;
+    }
+    (places, row + 1)
+}
+
 pub(super) fn cost(report: &Report) -> Chart {
     let options = drawn(report);
     let total = |o: &crate::plan::report::OptionReport| o.estimate_cost.to_f64() + o.left_on_per_month.to_f64();
     let most = options.iter().map(|o| total(o)).fold(1.0, f64::max);
-    let height = TOP + ROW * options.len() as f64 + 76.0;
+    let items = items(&options);
+    let (places, rows) = legend(&items);
+    let height = TOP + ROW * options.len() as f64 + 58.0 + LEGEND_ROW * (rows + 1) as f64;
     let x = Scale::linear(most * 1.1, NAMES, WIDTH - RIGHT - 60.0);
     let mut svg = Svg::new("cost", height);
-    let mut items: Vec<&str> = Vec::new();
     let floor = TOP + ROW * options.len() as f64;
     for tick in x.ticks() {
         svg.line("grid", (x.at(tick), TOP - 6.0), (x.at(tick), floor));
@@ -27,11 +62,7 @@ pub(super) fn cost(report: &Report) -> Chart {
         svg.text("", (NAMES - 8.0, y + 15.0), "end", &crate::plan::text::short_name(&o.name));
         let mut sum = 0.0;
         for line in &o.costs {
-            let item = line.item.rsplit(": ").next().unwrap_or(&line.item);
-            let index = items.iter().position(|known| *known == item).unwrap_or_else(|| {
-                items.push(item);
-                items.len() - 1
-            });
+            let index = items.iter().position(|known| *known == short(&line.item)).unwrap_or(0);
             let (from, to) = (x.at(sum), x.at(sum + line.amount.to_f64()));
             svg.rect(&format!("bar s{}", index % 7), (from, y), (to - from, 20.0));
             sum += line.amount.to_f64();
@@ -44,15 +75,15 @@ pub(super) fn cost(report: &Report) -> Chart {
         }
         svg.text("bold", (x.at(sum) + 6.0, y + 15.0), "start", &o.estimate_cost.short());
     }
-    let mut at = 20.0;
-    for (index, item) in items.iter().enumerate() {
-        svg.rect(&format!("bar s{}", index % 7), (at, floor + 32.0), (14.0, 12.0));
-        svg.text("soft", (at + 19.0, floor + 42.0), "start", item);
-        at += 34.0 + item.chars().count() as f64 * 7.0;
+    for (index, (item, (left, row))) in items.iter().zip(&places).enumerate() {
+        let top = floor + 32.0 + LEGEND_ROW * *row as f64;
+        svg.rect(&format!("bar s{}", index % 7), (*left, top), (14.0, 12.0));
+        svg.text("soft", (left + 19.0, top + 10.0), "start", item);
     }
-    svg.rect("bar s6", (20.0, floor + 54.0), (14.0, 12.0));
-    svg.hatch((20.0, floor + 54.0), (14.0, 12.0));
-    svg.text("soft", (39.0, floor + 64.0), "start", "each month left on after the end (not in the figure)");
+    let top = floor + 32.0 + LEGEND_ROW * rows as f64;
+    svg.rect("bar s6", (20.0, top), (14.0, 12.0));
+    svg.hatch((20.0, top), (14.0, 12.0));
+    svg.text("soft", (39.0, top + 10.0), "start", "each month left on after the end (not in the figure)");
     let heads = vec!["option".to_owned(), "item".to_owned(), "amount".to_owned(), "how".to_owned()];
     let rows = options.iter().flat_map(|o| {
         o.costs.iter().map(|l| vec![o.name.clone(), l.item.clone(), l.amount.to_string(), l.formula.clone()])

@@ -3,14 +3,18 @@
 //! Owns: their time and bill. Does not own the line's arithmetic (`network`), file costs (`files`) or catching up
 //! (`world`). Invariant: the same function gives the single estimate and every draw. Called by `options`.
 
-use crate::plan::catalogue::{Billing, OptionSpec, Path, StageOrder};
+mod bill;
+
+use crate::plan::catalogue::{OptionSpec, Path, StageOrder};
 use crate::plan::dist::Dist;
 use crate::plan::files::{Binding, copy_seconds};
 use crate::plan::network::{FRAME_1500, Line, WeekProfile};
-use crate::plan::outcome::{MaybeTrace, Outcome, Stage, charge, explain, lane};
+use crate::plan::outcome::{MaybeTrace, Outcome, Stage, explain, lane};
 use crate::plan::sample::{Draw, Var};
-use crate::plan::world::{CatchUpWay, World, per_month, rate, size};
-use crate::units::{BitsPerSecond, Bytes, Days, Share, Usd};
+use crate::plan::world::{CatchUpWay, World, rate, size};
+use crate::units::{BitsPerSecond, Bytes, Days, Share};
+
+pub(crate) use bill::monthly;
 
 /// An online option, ready to run.
 #[derive(Debug, Clone)]
@@ -46,18 +50,19 @@ impl Online {
         };
         let line = match spec.path.unwrap_or(Path::Internet) {
             Path::Internet => world.inputs.line.clone()?,
-            Path::PrivateLink => own(spec.number("line")?),
+            Path::PrivateLink | Path::Cloud => own(spec.number("line")?),
             Path::ExistingDx => world.inputs.existing_dx.clone()?,
         };
         let tunnel = match spec.path {
-            Some(Path::PrivateLink) => None,
+            Some(Path::PrivateLink | Path::Cloud) => None,
             _ => spec.number("line").map(|gbit| gbit * 1e9 / 8.0 * FRAME_1500),
         };
         // A packet through a tunnel carries about 1400 bytes of payload.
         let packets = spec.number("packets_per_s").map(|pps| pps * 1400.0);
         let task = spec.number("task_rate").map(|mb| mb * 1e6);
         let service = [tunnel, packets, task].into_iter().flatten().fold(f64::INFINITY, f64::min);
-        let lead = spec.figures.get("lead").map_or_else(|| Dist::constant(0.0), Dist::of);
+        let in_place = spec.figures.get("lead_in_colocation").filter(|_| world.inputs.who.in_colocation);
+        let lead = in_place.or(spec.figures.get("lead")).map_or_else(|| Dist::constant(0.0), Dist::of);
         Some(Self { spec: spec.clone(), line, lead, service, order: spec.stages.unwrap_or(StageOrder::Overlapped) })
     }
 
@@ -70,12 +75,12 @@ impl Online {
     }
 
     fn raw_rate(&self, world: &World<'_>, level: f64, factor: f64) -> f64 {
-        self.line.payload(level, factor).min(self.line.tcp_rate()).min(world.inputs.source_read).min(self.service)
+        self.line.payload(level, factor).min(self.line.tcp_rate()).min(world.inputs.site.source_read).min(self.service)
     }
 
     fn times(&self, world: &World<'_>, draw: Draw<'_>, share: f64) -> Times {
         let factor = world.link_factor(draw, &self.line);
-        let costs = world.file_costs(draw, world.stream_rate(&self.line));
+        let costs = world.file_costs(draw, &self.line);
         let buckets = &world.inputs.buckets;
         let mut by_files = None;
         let seconds: Vec<f64> = self
@@ -94,13 +99,13 @@ impl Online {
         let bulk = world.days_over(&self.line.profile, &seconds, share, lead + prepare);
         let tail = world.inputs.largest as f64 / costs.stream_rate.min(self.service) / 86_400.0;
         // A multipart upload uses many connections for one large file; below the threshold one file is one stream.
-        let tail = if world.inputs.largest > 100_000_000 { tail / world.inputs.workers } else { tail };
+        let tail = if world.inputs.largest > 100_000_000 { tail / costs.workers } else { tail };
         let copy = bulk.max(if share > 0.0 { tail } else { 0.0 }) / (1.0 - world.assume.retry_share);
         let binding =
             if tail > bulk { Binding::Tail } else { by_files.unwrap_or_else(|| self.rate_binding(world, factor)) };
         let scan = world.scan_days() * share;
         let verify = match self.order {
-            StageOrder::Sequential => world.bytes() * share / world.inputs.source_read / 86_400.0,
+            StageOrder::Sequential => world.bytes() * share / world.inputs.site.source_read / 86_400.0,
             StageOrder::Overlapped => 0.0,
         };
         Times { lead, prepare, scan, copy, verify, binding }
@@ -112,7 +117,7 @@ impl Online {
         let limits = [
             (link, Binding::Link),
             (self.line.tcp_rate(), Binding::Tcp),
-            (world.inputs.source_read, Binding::Source),
+            (world.inputs.site.source_read, Binding::Source),
             (self.service, Binding::Service),
         ];
         let least = limits.iter().map(|(rate, _)| *rate).fold(f64::INFINITY, f64::min);
@@ -167,8 +172,9 @@ impl Online {
         let factor = world.link_factor(draw, &self.line);
         explain(trace, "line", || match self.line.measured {
             Some(measured) => format!(
-                "measured to the bucket {measured} * {factor:.2} (hours differ) = {}",
-                rate(measured.get() * factor)
+                "measured to the bucket {measured} * {factor:.2} (hours differ), of which {} may be used = {}",
+                self.line.profile.mean(),
+                rate(self.line.payload(self.line.profile.mean().get(), factor))
             ),
             None => format!(
                 "{} / 8 * {:.4} (frames: 1460 of 1538 bytes) * {} (usable, mean of the week) * {factor:.2} (achieved over planned, P50) = {}",
@@ -184,14 +190,14 @@ impl Online {
                 "min(line {}, TCP {}, source {}, service {}) = {}; binding: {}",
                 rate(mean),
                 rate(self.line.tcp_rate()),
-                rate(world.inputs.source_read),
+                rate(world.inputs.site.source_read),
                 rate(self.service),
                 rate(self.mean_rate(world, draw)),
                 times.binding.words()
             )
         });
         explain(trace, "files", || {
-            let costs = world.file_costs(draw, world.stream_rate(&self.line));
+            let costs = world.file_costs(draw, &self.line);
             format!(
                 "{} workers / ({:.0} ms per file + {} / {}) = {:.0} files/s at the mean size",
                 costs.workers,
@@ -222,65 +228,4 @@ impl Online {
             )
         });
     }
-
-    fn bill(&self, world: &World<'_>, out: &mut Outcome, trace: &mut MaybeTrace<'_>, share: f64, lead: f64) {
-        let spec = &self.spec;
-        let resent = 1.0 / (1.0 - world.assume.retry_share);
-        let bytes = (world.bytes() * share * resent).round() as u64;
-        let billed_until = if out.finish.is_finite() { out.finish } else { out.landed };
-        if !billed_until.is_finite() {
-            return;
-        }
-        world.charge_requests(out, trace, share);
-        let free = spec.number("free_gb").unwrap_or(0.0) * 1e9;
-        let paid = bytes.saturating_sub(free as u64);
-        let months = (billed_until / 30.0).ceil().max(1.0) as u64;
-        let gigabytes = |price: Usd| price.times_ratio(paid, 1_000_000_000);
-        let per_gb = spec.usd("per_gb_in");
-        let data = match spec.figures.get("cap_month") {
-            Some(cap) => gigabytes(per_gb).min(cap.usd().times(months)),
-            None => gigabytes(per_gb),
-        };
-        charge(out, trace, "data in", data, || {
-            format!("{} GB * {} USD/GB", paid / 1_000_000_000, plain(spec, "per_gb_in"))
-        });
-        for (item, figure) in [("private endpoint", "endpoint_per_gb"), ("transit gateway", "gateway_per_gb")] {
-            charge(out, trace, item, gigabytes(spec.usd(figure)), || {
-                format!("{} GB * {} USD/GB", paid / 1_000_000_000, plain(spec, figure))
-            });
-        }
-        charge(out, trace, "task execution", spec.usd("per_execution"), || {
-            format!("1 execution * {} USD", plain(spec, "per_execution"))
-        });
-        // Dedicated ports are billed from port up or 90 days after the letter, hosted ones from acceptance: here both are
-        // the end of the lead time, or 90 days when the port stays dark longer.
-        let first = match spec.billing {
-            Some(Billing::FromPortUp) => lead.min(spec.number("loa_days").unwrap_or(90.0)),
-            Some(Billing::FromAcceptance) => lead,
-            None => 0.0,
-        };
-        let hours = ((billed_until - first).max(0.0) * 24.0).ceil() as u64;
-        for (item, figure) in [
-            ("port or tunnel hours", "per_hour"),
-            ("endpoint hours", "endpoint_hour"),
-            ("gateway hours", "gateway_hour"),
-        ] {
-            charge(out, trace, item, spec.usd(figure).times(hours), || {
-                format!("{hours} h (started hours) * {} USD/h", plain(spec, figure))
-            });
-        }
-        for (item, figure) in [("cross-connect", "cross_connect_month"), ("partner", "partner_month")] {
-            charge(out, trace, item, spec.usd(figure).times(months), || {
-                format!("{months} months * {} USD", plain(spec, figure))
-            });
-        }
-        if let Some(trace) = trace.as_deref_mut() {
-            let monthly = per_month(spec.usd("per_hour") + spec.usd("endpoint_hour") + spec.usd("gateway_hour"));
-            trace.left_on_per_month = monthly + spec.usd("cross_connect_month") + spec.usd("partner_month");
-        }
-    }
-}
-
-fn plain<'a>(spec: &'a OptionSpec, figure: &str) -> &'a str {
-    spec.figures.get(figure).map_or("0", |f| f.value.as_str())
 }
