@@ -2,9 +2,10 @@
 //! and checksummed onto ordinary drives, verifies them anywhere, ingests them into S3 with a checksum the server
 //! confirms, and erases the drives once that proof is complete.
 //!
-//! Layers point down only: `cli` > the verbs (`plan`, `stage`, `verify`, `ingest`, `extract`, `report`) > `job` >
+//! Layers point down only: `cli` > the verbs (`plan`, `stage`, `verify`, `ingest`, `extract`, `report`) > `census` > `job` >
 //! `volume`, `scan` > `sys`, `format`, `crypto`, `digest`, `units`. Verbs never import each other.
 
+pub mod census;
 pub mod cli;
 pub mod crypto;
 pub mod digest;

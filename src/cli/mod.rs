@@ -3,6 +3,7 @@
 //! Owns: argument parsing, rendering, exit codes. Nothing below this layer prints or exits. Each command file has an
 //! `Args` struct and a `run(&Args) -> anyhow::Result<Exit>`; errors are rendered once, here.
 
+mod ahead;
 mod completions;
 mod custody;
 mod dataset;
@@ -17,10 +18,14 @@ mod plan;
 mod probe;
 mod progress;
 mod prove;
+mod reconcile;
 mod report;
+mod s3;
 mod scan;
+mod send;
 mod stage;
 mod status;
+mod upload;
 mod verify;
 
 use std::process::ExitCode;
@@ -59,12 +64,16 @@ enum Command {
     Ingest(Box<ingest::Args>),
     /// Prove the transfer: one signed document from source digests to S3 checksums
     Prove(prove::Args),
+    /// Compare what a job sent with the bucket: what is missing, different, besides
+    Reconcile(reconcile::Args),
     /// Say what a job came to, in every form
     Report(report::Args),
     /// Measure how fast a source is read and volumes are written, for plan
     Probe(probe::Args),
     /// Look at sources: what is there, and what will bite
     Scan(scan::Args),
+    /// Send sources straight into S3 over the line, with the same proof and the same report as drives
+    Send(Box<send::Args>),
     /// Copy sources onto volumes: compressed, encrypted, checksummed; the same command again resumes
     Stage(stage::Args),
     /// Say where a job stands and what is next
@@ -94,9 +103,11 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Keygen(args) => keygen::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Prove(args) => prove::run(&args),
+        Command::Reconcile(args) => reconcile::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Scan(args) => scan::run(&args),
+        Command::Send(args) => send::run(&args),
         Command::Stage(args) => stage::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(&args),

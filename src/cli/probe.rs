@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::ingest::{ServerArgs, destination};
+use crate::cli::s3::{ServerArgs, destination};
 use crate::cli::{Exit, Failure};
 use crate::ingest::remote::Target;
 use crate::ingest::{Sent, measure_line};

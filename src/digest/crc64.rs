@@ -37,6 +37,14 @@ pub fn crc64(bytes: &[u8]) -> Crc64 {
     Crc64(crc_fast::checksum(Crc64Nvme, bytes))
 }
 
+/// CRC-64/NVME of two byte strings one after the other. For a short one before a long one far cheaper than [`combine`].
+pub fn crc64_of_both(first: &[u8], second: &[u8]) -> Crc64 {
+    let mut digest = crc_fast::Digest::new(Crc64Nvme);
+    digest.update(first);
+    digest.update(second);
+    Crc64(digest.finalize())
+}
+
 /// CRC of two byte strings one after the other, from their CRCs and the length of the second.
 pub fn combine(first: Crc64, second: Crc64, second_bytes: u64) -> Crc64 {
     if second_bytes == 0 {
@@ -84,6 +92,7 @@ mod tests {
         fn combining_equals_concatenating(a in proptest::collection::vec(any::<u8>(), 0..300), b in proptest::collection::vec(any::<u8>(), 0..300)) {
             let joined = [a.as_slice(), b.as_slice()].concat();
             prop_assert_eq!(combine(crc64(&a), crc64(&b), b.len() as u64), crc64(&joined));
+            prop_assert_eq!(crc64_of_both(&a, &b), crc64(&joined));
         }
 
         #[test]

@@ -7,6 +7,6 @@ mod crc64;
 mod merkle;
 mod sha256;
 
-pub use crc64::{Crc64, combine, crc64, zeros};
+pub use crc64::{Crc64, combine, crc64, crc64_of_both, zeros};
 pub use merkle::{MerkleTree, Step, climb, leaf, merkle_root, place_of};
 pub use sha256::{CHAIN_START, ChainingValue, Sha256, Sha256Stream, sha256};

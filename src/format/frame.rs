@@ -1,6 +1,6 @@
 //! Frames: header, inner prefix, commit and footer bodies. manifests/formats/pack.md sections 3 and 5.
 
-use crate::digest::{Crc64, combine, crc64, sha256};
+use crate::digest::{Crc64, crc64_of_both, sha256};
 use crate::format::cursor::{Reader, Writer};
 use crate::format::pack::{BLOCK_BYTES, ENTRIES_PLAIN_BYTES_MAX};
 use crate::format::{Error, RunId};
@@ -99,7 +99,7 @@ impl FrameHeader {
         let body_bytes = super::cursor::narrow(RECORD, "body_bytes", body.len(), u64::from(u32::MAX))?;
         head[..8].copy_from_slice(&MARK);
         head[8..24].copy_from_slice(&Self::bound_bytes(kind, index, body_bytes));
-        let crc = combine(crc64(&head[..24]), crc64(body), u64::from(body_bytes));
+        let crc = crc64_of_both(&head[..24], body);
         head[24..].copy_from_slice(&crc.0.to_le_bytes());
         Ok(Self { kind, index, body_bytes, crc64: crc })
     }
@@ -144,7 +144,7 @@ impl FrameHeader {
     pub fn check(&self, body: &[u8]) -> Result<(), Error> {
         let mut head = Vec::with_capacity(24);
         Writer(&mut head).bytes(&MARK).bytes(&Self::bound_bytes(self.kind, self.index, self.body_bytes));
-        let expected = combine(crc64(&head), crc64(body), body.len() as u64);
+        let expected = crc64_of_both(&head, body);
         if expected == self.crc64 && body.len() as u64 == u64::from(self.body_bytes) {
             return Ok(());
         }

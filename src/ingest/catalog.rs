@@ -16,10 +16,11 @@ use crate::ingest::record::is_done;
 use crate::ingest::remote::upload::{UploadState, plan_parts};
 use crate::ingest::remote::{Claim, ObjectStore, SentPart};
 use crate::ingest::send::{Outcome, Report, Sender, Upload, chain};
+use crate::ingest::slot::Slot;
 use crate::ingest::source::{Catalog, Goal};
 use crate::ingest::tasks::Tasks;
-use crate::ingest::wanted::{Wanted, wanted};
-use crate::job::{Job, Object, ObjectState, State};
+use crate::ingest::wanted::{Replace, Wanted, wanted};
+use crate::job::{Effort, Job, Object, ObjectState, State};
 use crate::sys::{Clock, SystemClock};
 
 /// The job, which one thread at a time may use.
@@ -45,6 +46,7 @@ pub(super) struct Plan<'a, 'j, S> {
     sender: Arc<Sender<S>>,
     handle: &'a tokio::runtime::Handle,
     failed: Arc<Mutex<HashSet<u64>>>,
+    slot: Option<&'a Slot>,
     state: Mutex<Now>,
 }
 
@@ -55,6 +57,8 @@ struct Now {
     /// Hard links by the entry that has their content.
     links: HashMap<u64, Vec<Entry>>,
     uploads: HashMap<u64, Arc<Upload>>,
+    /// Entries that do not fit into the slot; the decision holds for the whole run.
+    deferred: HashSet<u64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,8 +72,9 @@ impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
         sender: Arc<Sender<S>>,
         handle: &'a tokio::runtime::Handle,
         failed: Arc<Mutex<HashSet<u64>>>,
+        slot: Option<&'a Slot>,
     ) -> Self {
-        Self { job, options, sender, handle, failed, state: Mutex::default() }
+        Self { job, options, sender, handle, failed, slot, state: Mutex::default() }
     }
 
     pub(super) fn begin(&self, pass: Pass) {
@@ -113,14 +118,25 @@ impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
         Ok(found)
     }
 
-    fn fail(&self, wanted: Arc<Wanted>, reason: String) {
+    pub(super) fn fail(&self, wanted: Arc<Wanted>, reason: String) {
         // The recorder outlives the plan.
-        let _ = self.sender.reports.send(Report::Object { wanted, outcome: Outcome::Failed { reason } });
+        let (outcome, effort) = (Outcome::Failed { reason }, Effort::default());
+        let _ = self.sender.reports.send(Report::Object { wanted, outcome, effort });
+    }
+
+    /// Its content was not read yet: another round may find it.
+    pub(super) fn incomplete(&self, entry: &Entry) {
+        let unnamed = Wanted { entry: entry.id, generation: entry.generation, ..Wanted::default() };
+        let (wanted, outcome, effort) = (Arc::new(unnamed), Outcome::Incomplete, Effort::default());
+        let _ = self.sender.reports.send(Report::Object { wanted, outcome, effort });
     }
 
     /// The object of `entry`, if it is current and not done, made of the content of `content`.
-    fn goal(&self, entry: &Entry, content: &Entry) -> Result<Option<Goal>, Error> {
-        if lock(&self.failed).contains(&entry.id) {
+    pub(super) fn goal(&self, entry: &Entry, content: &Entry) -> Result<Option<Goal>, Error> {
+        if lock(&self.failed).contains(&entry.id) || lock(&self.state).deferred.contains(&entry.id) {
+            return Ok(None);
+        }
+        if self.options.selection.covers(&entry.path, entry.entry_type == EntryType::Directory) {
             return Ok(None);
         }
         let object = {
@@ -137,8 +153,9 @@ impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
             return Ok(None);
         }
         // An older generation that this job itself put there is replaced by the newer one.
-        let overwrite = self.options.overwrite || (done && !is_ours);
-        let wanted = match wanted(&self.options.prefix, entry, content, overwrite) {
+        let replaces_own = done && !is_ours && self.options.replace == Replace::Never;
+        let replace = if replaces_own { Replace::Always } else { self.options.replace };
+        let wanted = match wanted(&self.options.prefix, entry, content, replace) {
             Ok(wanted) => wanted,
             Err(_) if entry.path.is_empty() && self.options.prefix.is_empty() => return Ok(None),
             Err(error) => {
@@ -149,11 +166,27 @@ impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
                 return Ok(None);
             }
         };
+        let is_begun = lock(&self.state).uploads.contains_key(&entry.id);
+        if !is_begun && let Some(slot) = self.slot {
+            let bytes = wanted.bytes.saturating_sub(self.there_already(&wanted, object.as_ref())?);
+            if !slot.admits(self.sender.clock.monotonic(), bytes) {
+                lock(&self.state).deferred.insert(entry.id);
+                return Ok(None);
+            }
+        }
         if !wanted.in_parts() {
             return Ok(Some(Goal { wanted, upload: None }));
         }
         let upload = self.upload(&wanted, content, object.filter(|_| is_ours))?;
         Ok(upload.map(|upload| Goal { wanted, upload: Some(upload) }))
+    }
+
+    /// Bytes of an object that the server took in earlier runs.
+    fn there_already(&self, wanted: &Wanted, object: Option<&Object>) -> Result<u64, Error> {
+        if object.is_none_or(|object| object.upload_id.is_none()) {
+            return Ok(0);
+        }
+        Ok(lock(self.job).parts(wanted.entry)?.iter().map(|part| part.bytes).sum())
     }
 
     /// The upload of a large object, begun or resumed; `None` when no part of it has to be sent.
@@ -175,7 +208,7 @@ impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
                 true => Report::Fatal(error),
                 false => {
                     let outcome = Outcome::Failed { reason: chain(&error) };
-                    Report::Object { wanted: wanted.clone(), outcome }
+                    Report::Object { wanted: wanted.clone(), outcome, effort: Effort::default() }
                 }
             };
             let _ = self.sender.reports.send(report);

@@ -10,6 +10,9 @@ pub enum Error {
     /// The job database failed.
     #[error("the job cannot go on")]
     Job(#[from] job::Error),
+    /// The source and the job do not go together.
+    #[error("the source cannot be sent")]
+    Source(#[from] crate::census::Error),
     /// A volume cannot be read at all.
     #[error("a volume cannot be used")]
     Volume(#[from] volume::Error),
@@ -36,6 +39,20 @@ pub enum Error {
     /// The threads that send could not be started.
     #[error("cannot start the threads that send")]
     Runtime(#[source] std::io::Error),
+    /// The list of names cannot be written.
+    #[error("the list of names cannot be written")]
+    List(#[source] csv::Error),
+    /// The job has sent nothing yet.
+    #[error("the job has no destination: nothing was sent yet")]
+    NothingSent,
+    /// An inventory or report cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Report {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The user stopped it.
     #[error("stopped")]
     Stopped,
@@ -46,8 +63,10 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Job(error) => error.hint(),
+            Self::Source(error) => error.hint(),
             Self::Remote { source, .. } => source.hint(),
             Self::OtherDestination { .. } => Some("one job has one destination; give the same --to"),
+            Self::NothingSent => Some("packmule ingest or packmule send comes first"),
             Self::Stopped => Some("the same command resumes"),
             _ => None,
         }

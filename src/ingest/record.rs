@@ -3,7 +3,7 @@
 //! Owns: the one thread that writes outcomes, in batches. Invariants: an object counts as done only after its proof; a
 //! batch that is lost with the process costs a look at the server, never an object.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +12,13 @@ use crossbeam_channel as channel;
 use crate::ingest::Monitor;
 use crate::ingest::catalog::Jobs;
 use crate::ingest::error::Error;
+use crate::ingest::flow::Flow;
 use crate::ingest::remote::RemoteError;
 use crate::ingest::send::{Grade, Outcome, Report};
+use crate::ingest::slot::Slot;
 use crate::ingest::tasks::Tasks;
 use crate::ingest::wanted::Wanted;
-use crate::job::{Batch, Job, Object, ObjectState, Part};
+use crate::job::{Batch, Effort, Job, Journal, Object, ObjectState, Part};
 use crate::sys::World;
 use crate::sys::process::StopFlag;
 
@@ -36,6 +38,8 @@ pub struct Tally {
     pub sent_bytes: u64,
     /// Objects that were there already and are the right ones.
     pub present: u64,
+    /// Bundles among the objects sent; their members are counted as objects.
+    pub bundles: u64,
     /// Parts sent, of finished and unfinished objects.
     pub parts: u64,
     /// Objects that failed.
@@ -58,8 +62,11 @@ pub(super) fn is_done(state: ObjectState) -> bool {
     matches!(state, ObjectState::Arrived | ObjectState::Confirmed | ObjectState::ReadBack)
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    journal: Journal,
+    /// What the parts of uploads took that are not complete yet.
+    parts: HashMap<u64, (Duration, u32)>,
     tally: Tally,
     incomplete: u64,
     fatal: Option<RemoteError>,
@@ -70,6 +77,8 @@ pub(super) struct Recorder<'a, 'j> {
     incoming: channel::Receiver<Report>,
     world: &'a World,
     monitor: &'a dyn Monitor,
+    slot: Option<&'a Slot>,
+    began: Duration,
     state: Mutex<State>,
     /// Entries that failed for good in this run: they are not tried again before the next.
     failed: Arc<Mutex<HashSet<u64>>>,
@@ -81,8 +90,25 @@ impl<'a, 'j> Recorder<'a, 'j> {
         incoming: channel::Receiver<Report>,
         world: &'a World,
         monitor: &'a dyn Monitor,
+        slot: Option<&'a Slot>,
+        journal: Journal,
     ) -> Self {
-        Self { job, incoming, world, monitor, state: Mutex::default(), failed: Arc::default() }
+        let state = State { journal, parts: HashMap::new(), tally: Tally::default(), incomplete: 0, fatal: None };
+        let began = world.clock.monotonic();
+        Self { job, incoming, world, monitor, slot, began, state: Mutex::new(state), failed: Arc::default() }
+    }
+
+    /// How the run went so far.
+    pub(super) fn journal(&self) -> Journal {
+        let took = self.world.clock.monotonic().saturating_sub(self.began);
+        Journal { took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX), ..self.state().journal.clone() }
+    }
+
+    fn arrived(&self, state: &mut State, bytes: u64) {
+        state.journal.arrived(self.world.clock.monotonic().saturating_sub(self.began), bytes);
+        if let Some(slot) = self.slot {
+            slot.settled(bytes);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,15 +132,31 @@ impl<'a, 'j> Recorder<'a, 'j> {
         self.state().fatal.take()
     }
 
-    /// Writes reports until all tasks are over; sets `halt` when the run has to end.
-    pub(super) fn run(&self, tasks: &Tasks, halt: &StopFlag, stop: &StopFlag) -> Result<(), Error> {
+    /// Writes reports until all tasks are over; sets `halt` and `closing` when the run has to end.
+    pub(super) fn run(
+        &self,
+        tasks: &Tasks,
+        halt: &StopFlag,
+        stop: &StopFlag,
+        closing: &StopFlag,
+        flow: &Flow,
+    ) -> Result<(), Error> {
+        let mut was_closed = false;
         loop {
+            let closed = flow.closed_for();
+            if !closed.is_zero() && !was_closed {
+                self.monitor.closed(closed);
+            }
+            was_closed = !closed.is_zero();
             // Asked before the channel is emptied: what ended before the question has reported.
             let over = tasks.are_over();
             let mut batch: Vec<_> = self.incoming.recv_timeout(LINGER).into_iter().collect();
             batch.extend(self.incoming.try_iter().take(BATCH_MAX - 1));
-            if stop.is_set() {
+            let is_over = self.slot.is_some_and(|slot| slot.is_over(self.world.clock.monotonic()));
+            if stop.is_set() || is_over {
+                // Nothing new is read, and what waits for its turn gives up.
                 halt.set();
+                closing.set();
             }
             if !batch.is_empty() {
                 if let Err(error) = self.write(batch) {
@@ -123,6 +165,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
                 }
                 if self.state().fatal.is_some() {
                     halt.set();
+                    closing.set();
                     return Ok(());
                 }
             } else if over {
@@ -137,13 +180,20 @@ impl<'a, 'j> Recorder<'a, 'j> {
         let mut parts = Vec::new();
         for report in reports {
             match report {
+                Report::Bundle => self.state().tally.bundles += 1,
                 Report::Fatal(error) => drop(self.state().fatal.get_or_insert(error)),
-                Report::Part { entry, plan, etag } => {
-                    self.state().tally.parts += 1;
+                Report::Part { entry, plan, etag, effort } => {
+                    let mut state = self.state();
+                    state.tally.parts += 1;
+                    self.arrived(&mut state, plan.bytes);
+                    let began = self.world.clock.monotonic().saturating_sub(effort.took);
+                    let so_far = state.parts.entry(entry).or_insert((began, 0));
+                    so_far.1 += effort.retries;
+                    drop(state);
                     self.monitor.part(plan.bytes);
                     parts.push((entry, Part { number: plan.number, bytes: plan.bytes, crc64: plan.crc64, etag }));
                 }
-                Report::Object { wanted, outcome } => rows.extend(self.row(&job, &wanted, outcome)?),
+                Report::Object { wanted, outcome, effort } => rows.extend(self.row(&job, &wanted, outcome, effort)?),
             }
         }
         job.batch(|batch: &mut Batch<'_>| -> Result<(), crate::job::Error> {
@@ -162,7 +212,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
     }
 
     /// The row of an object after its report, and the counts.
-    fn row(&self, job: &Job, wanted: &Arc<Wanted>, outcome: Outcome) -> Result<Option<Object>, Error> {
+    fn row(&self, job: &Job, wanted: &Arc<Wanted>, outcome: Outcome, effort: Effort) -> Result<Option<Object>, Error> {
         let before = job.object(wanted.entry)?.filter(|object| object.generation == wanted.generation);
         let attempts = before.as_ref().map_or(0, |object| object.attempts).saturating_add(1);
         let mut object = Object {
@@ -189,6 +239,9 @@ impl<'a, 'j> Recorder<'a, 'j> {
                 // Several parts of one object may fail: it is one failure.
                 let is_new = self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted.entry);
                 if is_new {
+                    if let Some(slot) = self.slot {
+                        slot.settled(wanted.bytes);
+                    }
                     state.tally.failed += 1;
                     self.monitor.objects(1, 0);
                 }
@@ -197,12 +250,26 @@ impl<'a, 'j> Recorder<'a, 'j> {
                 }
                 object.error = Some(reason);
             }
-            Outcome::Proven { etag, grade, was_there } => {
+            Outcome::Proven { stored, grade, was_there } => {
                 if was_there {
                     state.tally.present += 1;
                 } else {
                     state.tally.sent += 1;
                     state.tally.sent_bytes += wanted.bytes;
+                }
+                let parts = state.parts.remove(&wanted.entry);
+                let whole = parts.map_or(effort, |(began, retries)| Effort {
+                    retries: retries + effort.retries,
+                    took: self.world.clock.monotonic().saturating_sub(began),
+                });
+                state.journal.object(&wanted.key, wanted.bytes, whole);
+                if parts.is_none() && !wanted.in_parts() {
+                    // What was there already cost no time on the line.
+                    let bytes = if was_there { 0 } else { wanted.bytes };
+                    self.arrived(&mut state, bytes);
+                    if let Some(slot) = self.slot.filter(|_| was_there) {
+                        slot.settled(wanted.bytes);
+                    }
                 }
                 drop(state);
                 self.monitor.objects(1, wanted.bytes);
@@ -210,7 +277,8 @@ impl<'a, 'j> Recorder<'a, 'j> {
                     Grade::Confirmed => ObjectState::Confirmed,
                     Grade::ReadBack => ObjectState::ReadBack,
                 };
-                object.etag = Some(etag);
+                object.etag = Some(stored.etag);
+                object.version_id = stored.version;
                 object.crc64 = Some(wanted.crc64);
                 object.upload_id = None;
                 object.part_bytes = None;

@@ -17,6 +17,7 @@ use crate::digest::{Crc64, crc64};
 use crate::format::PackHeader;
 use crate::format::layout::part_bytes;
 use crate::format::record::{Content, Entry, Extent, Record};
+use crate::ingest::bundle::Bundle;
 use crate::ingest::error::Error;
 use crate::ingest::room::{Room, Seat};
 use crate::ingest::send::{Upload, chain};
@@ -85,6 +86,7 @@ pub(super) trait Catalog: Sync {
 pub(super) trait Deliver: Sync {
     fn whole(&self, wanted: &Arc<Wanted>, body: Bytes, seat: Seat);
     fn part(&self, upload: &Arc<Upload>, part: u32, body: Bytes, seat: Seat);
+    fn bundle(&self, bundle: Bundle, seat: Seat);
     fn read(&self, bytes: u64);
 }
 
@@ -95,6 +97,8 @@ struct Gathering {
     bytes: u64,
     crc64: Crc64,
     filled: u64,
+    /// Stretches that no frame fills: first byte, length.
+    holes: Vec<(u64, u64)>,
     /// Offsets of extents that were seen: an interrupted run may have staged one twice.
     extents: Vec<u64>,
     buffer: Option<(Vec<u8>, Seat)>,
@@ -256,6 +260,7 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
             bytes,
             crc64,
             filled: 0,
+            holes: Vec::new(),
             extents: Vec::new(),
             buffer: None,
             damaged: false,
@@ -267,7 +272,10 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
         }
         gathering.extents.push(extent.offset);
         match &extent.content {
-            Content::Hole => gathering.filled += extent.length,
+            Content::Hole => {
+                gathering.filled += extent.length;
+                gathering.holes.push((start, extent.length));
+            }
             Content::Stored(pieces) => {
                 let mut to = start;
                 for piece in pieces {
@@ -333,7 +341,11 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
                 continue;
             }
             let room = self.room;
-            let (buffer, _) = gathering.buffer.get_or_insert_with(|| (vec![0; whole], room.enter(whole as u64)));
+            let holes = &gathering.holes;
+            let (buffer, _) = gathering.buffer.get_or_insert_with(|| {
+                let seat = room.enter(whole as u64);
+                (cleared(room.buffer(whole), holes), seat)
+            });
             buffer[to..to + from.len()].copy_from_slice(from);
             gathering.filled += from.len() as u64;
             if gathering.filled == gathering.bytes {
@@ -347,14 +359,14 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
         let Some(gathering) = self.gathering.remove(&place) else { return };
         let (body, mut seat) = gathering.buffer.unwrap_or_else(|| {
             let bytes = usize::try_from(gathering.bytes).unwrap_or(0);
-            (vec![0; bytes], self.room.enter(gathering.bytes))
+            (cleared(self.room.buffer(bytes), &gathering.holes), self.room.enter(gathering.bytes))
         });
         if crc64(&body) != gathering.crc64 {
             let what = "the bytes of a body have another checksum than the source had".to_owned();
             return self.find(pack, None, what, keys(&gathering.goals));
         }
         seat.leave();
-        let body = Bytes::from(body);
+        let body = self.room.body(body);
         let mut seat = Some(seat);
         for goal in gathering.goals.iter().filter(|goal| goal.lacks(gathering.part)) {
             let seat = seat.take().unwrap_or_else(|| self.leaving(0));
@@ -379,6 +391,19 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
         lost.dedup();
         self.find(pack, Some(frame), what, lost);
     }
+}
+
+/// A buffer with zeros where no frame puts anything.
+fn cleared(mut buffer: Vec<u8>, holes: &[(u64, u64)]) -> Vec<u8> {
+    for (start, length) in holes {
+        let (from, to) = (usize::try_from(*start), usize::try_from(start + length));
+        if let (Ok(from), Ok(to)) = (from, to)
+            && let Some(hole) = buffer.get_mut(from..to)
+        {
+            hole.fill(0);
+        }
+    }
+    buffer
 }
 
 /// Frames of one pack that are opened together.

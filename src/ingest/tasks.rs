@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::ingest::Monitor;
+use crate::ingest::bundle::Bundle;
 use crate::ingest::remote::ObjectStore;
 use crate::ingest::room::Seat;
 use crate::ingest::send::{Sender, Upload};
@@ -73,6 +74,14 @@ impl<S: ObjectStore> Deliver for Spawner<'_, S> {
         let (sender, upload, running) = (self.sender.clone(), upload.clone(), self.tasks.begin());
         self.handle.spawn(async move {
             sender.part(upload, plan, body, seat).await;
+            drop(running);
+        });
+    }
+
+    fn bundle(&self, bundle: Bundle, seat: Seat) {
+        let (sender, running) = (self.sender.clone(), self.tasks.begin());
+        self.handle.spawn(async move {
+            sender.bundle(bundle, seat).await;
             drop(running);
         });
     }

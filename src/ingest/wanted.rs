@@ -15,6 +15,18 @@ use crate::ingest::remote::key::{KEY_BYTES_MAX, KeyError, key_of};
 use crate::ingest::remote::metadata::{Attributes, describe};
 use crate::ingest::remote::{Metadata, Method, Put};
 
+/// What becomes of an object that is there already and differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replace {
+    /// It stays, and the entry fails.
+    #[default]
+    Never,
+    /// It is looked at first; only one that differs is replaced.
+    IfChanged,
+    /// It is replaced without being looked at.
+    Always,
+}
+
 /// An object as it has to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -24,15 +36,17 @@ pub(super) struct Wanted {
     pub(super) bytes: u64,
     pub(super) crc64: Crc64,
     pub(super) metadata: Metadata,
-    /// Whether what is there under the key may be replaced.
-    pub(super) overwrite: bool,
+    /// What becomes of an object that is there under the key already.
+    pub(super) replace: Replace,
+    /// Whether it is a regular file's content.
+    pub(super) is_file: bool,
 }
 
 impl Wanted {
-    pub(super) fn put(&self, body: Bytes, method: Method) -> Put {
+    pub(super) fn put(&self, body: Bytes, method: Method, overwrite: bool) -> Put {
         let claim = method.claim(&body, self.crc64);
         let (key, metadata) = (self.key.clone(), self.metadata.clone());
-        Put { key, body, claim, metadata, overwrite: self.overwrite }
+        Put { key, body, claim, metadata, overwrite }
     }
 
     /// Whether it goes as an upload of parts.
@@ -64,13 +78,14 @@ pub(super) fn bare_body(entry: &Entry) -> Option<Bytes> {
     }
 }
 
-fn key_for(prefix: &str, entry: &Entry) -> Result<String, KeyError> {
-    let mut key = match entry.path.as_slice() {
+/// Key of the entry at `path`; a directory's ends in a slash.
+pub(super) fn key_for(prefix: &str, path: &[u8], is_directory: bool) -> Result<String, KeyError> {
+    let mut key = match path {
         // The top of the dataset is what the prefix names; without a prefix it has no name in a bucket.
         [] if !prefix.is_empty() => return Ok(prefix.to_owned()),
         path => key_of(prefix, path)?,
     };
-    if entry.entry_type == EntryType::Directory {
+    if is_directory {
         key.push('/');
     }
     if key.len() > KEY_BYTES_MAX {
@@ -84,8 +99,8 @@ fn key_for(prefix: &str, entry: &Entry) -> Result<String, KeyError> {
 ///
 /// # Errors
 /// When its path has no key.
-pub(super) fn wanted(prefix: &str, entry: &Entry, content: &Entry, overwrite: bool) -> Result<Arc<Wanted>, KeyError> {
-    let key = key_for(prefix, entry)?;
+pub(super) fn wanted(prefix: &str, entry: &Entry, content: &Entry, replace: Replace) -> Result<Arc<Wanted>, KeyError> {
+    let key = key_for(prefix, &entry.path, entry.entry_type == EntryType::Directory)?;
     let bare = bare_body(content);
     let (bytes, crc, sha) = match &bare {
         Some(body) => (body.len() as u64, crc64(body), sha256(body)),
@@ -99,6 +114,7 @@ pub(super) fn wanted(prefix: &str, entry: &Entry, content: &Entry, overwrite: bo
         atime_ns: None,
     };
     let metadata = describe(&attributes, &sha);
+    let is_file = matches!(entry.entry_type, EntryType::File | EntryType::HardLink);
     let (entry, generation) = (entry.id, entry.generation);
-    Ok(Arc::new(Wanted { entry, generation, key, bytes, crc64: crc, metadata, overwrite }))
+    Ok(Arc::new(Wanted { entry, generation, key, bytes, crc64: crc, metadata, replace, is_file }))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::job::{Count, Evidence, Job, Ledger, Run, State, VolumeRow, VolumeState};
+use crate::job::{Count, Evidence, Job, Journal, Ledger, Run, State, VolumeRow, VolumeState};
 use crate::report::{Error, Grade};
 
 /// Which report.
@@ -69,6 +69,18 @@ pub struct VolumeContent {
     pub not_arrived: u64,
 }
 
+/// What is under one prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PrefixCount {
+    /// All entries.
+    pub all: Count,
+    /// Those among them that failed.
+    pub failed: u64,
+}
+
+/// Prefixes that are counted one by one.
+const PREFIXES_MAX: usize = 1000;
+
 /// What a pass over all entries found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lists {
@@ -80,6 +92,10 @@ pub struct Lists {
     pub failure: Count,
     /// Entries and bytes per reason of failure.
     pub reasons: BTreeMap<&'static str, Count>,
+    /// What is directly below the top of the dataset, the first thousand of them.
+    pub prefixes: BTreeMap<Vec<u8>, PrefixCount>,
+    /// Entries under further prefixes.
+    pub prefixes_left_out: u64,
     /// The first failures: path, reason in words.
     pub examples: Vec<(Vec<u8>, String)>,
 }
@@ -112,6 +128,8 @@ pub struct Facts {
     pub volumes: Vec<VolumeFacts>,
     /// Where the objects go, if that was decided.
     pub target: Option<String>,
+    /// How the runs that sent something went, oldest first.
+    pub journals: Vec<Journal>,
     /// What the lists hold.
     pub lists: Lists,
 }
@@ -158,6 +176,7 @@ impl Facts {
             ledger: job.ledger()?,
             volumes,
             target: job.setting("ingest.destination")?,
+            journals: job.journals()?,
             lists,
         })
     }
@@ -189,6 +208,14 @@ impl Lists {
         let one = Count { entries: 1, bytes };
         let add = |count: &mut Count| *count = *count + one;
         add(self.evidence.entry(grade.evidence).or_default());
+        let first = path.iter().position(|byte| *byte == b'/').map_or(&b""[..], |end| &path[..end]);
+        if self.prefixes.len() < PREFIXES_MAX || self.prefixes.contains_key(first) {
+            let prefix = self.prefixes.entry(first.to_owned()).or_default();
+            prefix.all = prefix.all + one;
+            prefix.failed += u64::from(grade.failure.is_some());
+        } else {
+            self.prefixes_left_out += 1;
+        }
         match &grade.failure {
             None => add(&mut self.success),
             Some(reason) => {

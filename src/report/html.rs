@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::format::path::escape;
 use crate::job::Count;
+use crate::report::journey;
 use crate::report::text::{bytes, moment, states};
 use crate::report::{Facts, Outcome, Stage, VolumeFacts, next};
 use crate::units;
@@ -41,6 +42,7 @@ pub fn render_html(facts: &Facts) -> String {
                         (counts("Each entry counts once, at the strongest evidence there is for it.", &evidence(facts), None))
                     }
                     (volumes(facts))
+                    (journey::sections(facts))
                     @if facts.lists.failure.entries > 0 { (failures(facts)) }
                     (lists(facts))
                 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::format::path::escape;
-use crate::job::{Count, State};
+use crate::job::{Count, Journal, State};
 use crate::report::lines::hex;
 use crate::report::{Error, Facts, Outcome, Stage, next};
 
@@ -41,6 +41,7 @@ struct Report<'a> {
     failures_by_reason: Vec<Row>,
     volumes: Vec<Volume>,
     runs: Vec<Run<'a>>,
+    transfers: &'a [Journal],
     files: &'a [ReportFile],
     next: Option<String>,
 }
@@ -121,6 +122,7 @@ pub fn render_json(facts: &Facts, files: &[ReportFile]) -> Result<String, Error>
         failures_by_reason: facts.lists.reasons.iter().map(|(reason, count)| row(reason, *count)).collect(),
         volumes: volumes(facts),
         runs: runs(facts),
+        transfers: &facts.journals,
         files,
         next: next(facts).command,
     };

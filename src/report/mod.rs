@@ -12,6 +12,7 @@ mod facts;
 mod glance;
 mod grade;
 mod html;
+mod journey;
 mod json;
 mod lines;
 mod next;
@@ -21,7 +22,7 @@ mod write;
 
 pub use bagit::write_bag;
 pub use error::Error;
-pub use facts::{Facts, Lists, Outcome, Stage, VolumeContent, VolumeFacts};
+pub use facts::{Facts, Lists, Outcome, PrefixCount, Stage, VolumeContent, VolumeFacts};
 pub use grade::{Grade, Reason};
 pub use html::render_html;
 pub use json::{ReportFile, render_json};

@@ -93,7 +93,7 @@ pub fn hazards(batch: &DirBatch, now: UnixTime, report: &mut dyn FnMut(Hazard, &
         name_hazards(batch.dir.len(), &entry.name, &mut found);
         file_hazards(entry, now, &mut found);
     }
-    collisions(&batch.entries, report);
+    collisions(batch.entries.iter().map(|entry| entry.name.as_slice()), report);
 }
 
 fn name_hazards(dir_len: usize, name: &[u8], found: &mut dyn FnMut(Hazard)) {
@@ -134,12 +134,12 @@ fn file_hazards(entry: &Entry, now: UnixTime, found: &mut dyn FnMut(Hazard)) {
     }
 }
 
-/// Names that become one on a system that ignores case or normalises.
-fn collisions(entries: &[Entry], report: &mut dyn FnMut(Hazard, &[u8])) {
-    let mut folded: Vec<(String, &[u8])> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        if let Ok(text) = std::str::from_utf8(&entry.name) {
-            folded.push((fold(text), &entry.name));
+/// Names of one directory that become one on a system that ignores case or normalises.
+pub fn collisions<'a>(names: impl Iterator<Item = &'a [u8]>, report: &mut dyn FnMut(Hazard, &[u8])) {
+    let mut folded: Vec<(String, &[u8])> = Vec::new();
+    for name in names {
+        if let Ok(text) = std::str::from_utf8(name) {
+            folded.push((fold(text), name));
         }
     }
     folded.sort_unstable();

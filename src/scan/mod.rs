@@ -19,7 +19,7 @@ mod walk;
 
 pub(crate) use crate::scan::batch::join;
 pub use crate::scan::batch::{DirBatch, Entry, EntryKind, Excluded, ExcludedBy, Problem, ProblemKind};
-pub use crate::scan::hazard::{Hazard, S3_KEY_BYTES_MAX, S3_OBJECT_BYTES_MAX, hazards};
+pub use crate::scan::hazard::{Hazard, S3_KEY_BYTES_MAX, S3_OBJECT_BYTES_MAX, collisions, hazards};
 pub use crate::scan::histogram::{BUCKET_COUNT, Histogram};
 pub use crate::scan::root::Root;
 pub use crate::scan::sample::{Compressibility, SampleOptions, Sampler, Samples};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select, unbounded};
 
+use crate::census::Merge;
 use crate::format::record::{EntryType, Problem, Record};
 use crate::job::{Count, Excluded, Job};
 use crate::scan::{self, DirBatch, WalkTotals};
@@ -18,7 +19,6 @@ use crate::stage::Error;
 use crate::stage::convert::{job_pack, pack_close};
 use crate::stage::item::{Gather, Item, Unit};
 use crate::stage::lane::{Lane, Need, ToWriter};
-use crate::stage::merge::Merge;
 use crate::stage::worker::{self, Shared};
 use crate::stage::writer::FromWriter;
 use crate::sys::World;
@@ -200,7 +200,7 @@ impl Engine<'_> {
                 }
             }
             Err(error) => {
-                self.fatal.get_or_insert(error);
+                self.fatal.get_or_insert(error.into());
             }
         }
     }

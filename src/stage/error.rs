@@ -107,3 +107,15 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
     };
     Some(text.to_owned())
 }
+
+impl From<crate::census::Error> for Error {
+    fn from(error: crate::census::Error) -> Self {
+        use crate::census::Error as Census;
+        match error {
+            Census::Job(error) => Self::Job(error),
+            Census::EmptySource { path, known } => Self::EmptySource { path, known },
+            Census::OtherSources { expected, found } => Self::OtherSources { expected, found },
+            Census::Disorder(what) => Self::Engine(what),
+        }
+    }
+}

@@ -1,26 +1,8 @@
 //! What is to be staged: items, and the units in which workers take them.
 
-use std::path::PathBuf;
-
+pub(super) use crate::census::Item;
 use crate::format::record::EntryType;
-use crate::job::{Facts, ResumePoint};
-
-/// One entry to be staged.
-#[derive(Debug)]
-pub(super) struct Item {
-    /// The entry.
-    pub(super) id: u64,
-    /// Which reading this will be.
-    pub(super) generation: u32,
-    /// Stored path.
-    pub(super) path: Vec<u8>,
-    /// Where to open it.
-    pub(super) place: PathBuf,
-    /// What the walk saw.
-    pub(super) facts: Facts,
-    /// Hard links: stored path of the entry that has the content.
-    pub(super) link_path: Option<Vec<u8>>,
-}
+use crate::job::ResumePoint;
 
 /// What one worker does in one go.
 #[derive(Debug)]

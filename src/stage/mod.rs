@@ -11,7 +11,6 @@ mod extent;
 mod item;
 mod lane;
 mod large;
-mod merge;
 mod monitor;
 mod readme;
 mod seal;
@@ -22,16 +21,16 @@ mod worker;
 mod writer;
 
 use std::collections::VecDeque;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use zeroize::Zeroizing;
 
+use crate::census::{self, Merge, Top};
 use crate::crypto::{Recipients, RunKey, UnlockCode, identity_from_passphrase, identity_from_unlock_code, seal_slot};
 use crate::format::{FRAME_PLAIN_BYTES_DEFAULT, JobId, PACK_BYTES_DEFAULT};
-use crate::job::{Count, Job, Ledger, NewJob, Run, SourceRoot, State};
+use crate::job::{Count, Job, Ledger, Run, State};
 use crate::scan::{Root, Selection, WalkOptions};
 use crate::sys::World;
 use crate::sys::budget::MemoryBudget;
@@ -186,28 +185,7 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
 
 /// Opens the job, or makes it on the first run; adds what recipients are new.
 fn open_job(options: &Options, roots: &[Root], world: &World) -> Result<Job, Error> {
-    let sources = source_roots(roots);
-    let mut job = match Job::open(&options.job) {
-        Ok(job) => {
-            check_sources(&job, &sources)?;
-            job
-        }
-        Err(crate::job::Error::Missing { .. }) => {
-            let (mut id, mut salt) = ([0; 16], [0; 32]);
-            world.random.fill(&mut id);
-            world.random.fill(&mut salt);
-            let new = NewJob {
-                id: JobId(id),
-                salt,
-                created: world.clock.now(),
-                sources,
-                recipients: Vec::new(),
-                settings: Vec::new(),
-            };
-            Job::create(&*world.fs, &options.job, &new)?
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let mut job = census::open_job(&options.job, roots, world)?;
     let mut recipients = options.recipients.clone();
     if let Some(passphrase) = &options.passphrase {
         recipients.push(identity_from_passphrase(passphrase, &job.salt())?.recipient);
@@ -218,32 +196,6 @@ fn open_job(options: &Options, roots: &[Root], world: &World) -> Result<Job, Err
     Recipients::parse(recipients.iter().map(String::as_str))?; // before any of them is kept
     job.batch_durable(|tx| recipients.iter().try_for_each(|recipient| tx.add_recipient(recipient)))?;
     Ok(job)
-}
-
-/// One directory is the dataset itself; several sources, and single files, go by their names.
-fn source_roots(roots: &[Root]) -> Vec<SourceRoot> {
-    let is_whole = roots.len() == 1 && roots.iter().all(|root| !root.is_file());
-    let prefix = |root: &Root| {
-        let name = root.path().file_name().map(|name| name.to_os_string().into_vec()).unwrap_or_default();
-        if is_whole { Vec::new() } else { name }
-    };
-    roots
-        .iter()
-        .map(|root| SourceRoot { path: root.path().as_os_str().as_bytes().to_vec(), prefix: prefix(root) })
-        .collect()
-}
-
-/// The job's sources are those given now. A tree that was moved or mounted elsewhere is another source: whether it is the
-/// same data is not for a program to guess.
-fn check_sources(job: &Job, given: &[SourceRoot]) -> Result<(), Error> {
-    let known: Vec<SourceRoot> = job.sources()?.into_iter().map(|source| source.root).collect();
-    if known == given {
-        return Ok(());
-    }
-    let shown = |roots: &[SourceRoot]| {
-        roots.iter().map(|root| crate::format::path::escape(&root.path)).collect::<Vec<_>>().join(", ")
-    };
-    Err(Error::OtherSources { expected: shown(&known), found: shown(given) })
 }
 
 fn run_engine(
@@ -294,13 +246,13 @@ fn run_engine(
         .sources()?
         .into_iter()
         .zip(&roots)
-        .map(|(source, root)| merge::Top { root: root.clone(), entry: source.id, prefix: source.root.prefix })
+        .map(|(source, root)| Top { root: root.clone(), entry: source.id, prefix: source.root.prefix })
         .collect();
     let engine = engine::Engine {
         job,
         world: world.clone(),
         shared,
-        merge: merge::Merge::new(tops, options.special_files),
+        merge: Merge::new(tops, options.special_files),
         gather: item::Gather::new(options.frame_bytes),
         outbox: VecDeque::new(),
         writers_left: lanes.len(),

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
 
+use crate::census::inode;
 use crate::crypto::SealingKey;
 use crate::digest::Crc64;
 use crate::format::record::{Attribute, Entry, EntryState, EntryType, Piece, Problem, ProblemCode, Record};
 use crate::format::{FRAME_HEADER_BYTES, FrameKind, INNER_BYTES};
-use crate::job::{Facts, Inode, Read};
+use crate::job::{Facts, Read};
 use crate::stage::Error;
 use crate::stage::engine::ToEngine;
 use crate::stage::item::{Item, Unit};
@@ -147,11 +148,6 @@ impl Shared {
             attributes,
         }
     }
-}
-
-/// Identity of an inode for the job database.
-pub(super) fn inode(identity: &Identity) -> Inode {
-    Inode::new(identity.dev, identity.ino, identity.ctime.seconds, identity.ctime.nanos)
 }
 
 /// Extended attributes and birth time, as the record has them.

@@ -80,6 +80,11 @@ fn heads(lab: &Lab, paths: &[(Vec<u8>, What)]) -> Vec<Option<Head>> {
     paths.iter().map(|(path, _)| lab.run(lab.store.head(&key(path))).unwrap()).collect()
 }
 
+/// Kills in a row; `PACKMULE_KILL_ROUNDS=50` for a long night.
+fn rounds() -> u64 {
+    std::env::var("PACKMULE_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10)
+}
+
 #[test]
 fn killed_at_any_moment_the_same_command_ends_in_the_identical_bucket() {
     let paths = files(300);
@@ -92,7 +97,7 @@ fn killed_at_any_moment_the_same_command_ends_in_the_identical_bucket() {
     let struck = dataset(&paths);
     let shell = Shell::new(&struck, &lab);
     let mut killed = 0;
-    for round in 0..10_u64 {
+    for round in 0..rounds() {
         let mut process = shell.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(20 + round * 37 % 210));
         killed += u32::from(process.try_wait().unwrap().is_none());

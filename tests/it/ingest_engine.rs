@@ -6,7 +6,7 @@ use packmule::digest::crc64;
 use packmule::ingest::remote::probe::read_back;
 use packmule::ingest::remote::retry::Patience;
 use packmule::ingest::remote::{Head, Method, ObjectStore, Put, Target};
-use packmule::ingest::{Error, Options, Outcome, Silent, ingest};
+use packmule::ingest::{Error, Options, Outcome, Replace, Silent, ingest};
 use packmule::job::{Evidence, ObjectState};
 use packmule::s3d::{Fault, FaultPlan, Operation, Quirks};
 use packmule::sys::World;
@@ -193,7 +193,7 @@ fn another_object_under_a_key_is_left_alone_unless_told_otherwise() {
     assert_eq!(keys, ["data/big", "data/small"]);
     assert_eq!(lab.run(lab.store.get("data/big", 0, 6)).unwrap(), "theirs");
     assert_eq!(lab.run(lab.store.open_uploads("")).unwrap(), [], "no upload is left to be paid for");
-    let outcome = run(&dataset, endpoint(&lab), &Options { overwrite: true, ..options() }).unwrap();
+    let outcome = run(&dataset, endpoint(&lab), &Options { replace: Replace::Always, ..options() }).unwrap();
     assert_eq!((outcome.tally.failed, outcome.left), (0, 0), "{outcome:?}");
     assert_content(&lab, "data/small", &noise(1, 3000));
     assert_content(&lab, "data/big", &noise(2, 35 * MIB + 7));

@@ -211,6 +211,7 @@ fn the_probe_notices_that_conditions_are_ignored() {
         conditional_complete: false,
         keeps_checksum: true,
         lists_checksums: true,
+        keeps_tags: None,
     };
     assert_eq!(endpoint, expected);
 }

@@ -67,9 +67,14 @@ pub(crate) fn target(endpoint: &str) -> Target {
 
 /// A plain client, to look at a server without our own code between.
 pub(crate) fn client(server: &Server) -> Client {
+    client_at(&server.endpoint())
+}
+
+/// The same, to a server by its address.
+pub(crate) fn client_at(endpoint: &str) -> Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(server.endpoint())
+        .endpoint_url(endpoint)
         .region(Region::new("us-east-1"))
         .credentials_provider(SdkCredentials::new("key", "secret", None, None, "test"))
         .force_path_style(true)

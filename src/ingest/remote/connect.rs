@@ -15,6 +15,8 @@ use aws_sdk_s3::config::{
 };
 use aws_smithy_http_client::tls;
 
+use crate::ingest::remote::Metadata;
+use crate::ingest::remote::pace::Pace;
 use crate::ingest::remote::s3::S3Store;
 
 /// Region used when neither options, environment nor profile name one and an endpoint is given.
@@ -64,6 +66,21 @@ pub struct ObjectOptions {
     pub expected_bucket_owner: Option<String>,
     /// Whether requests are paid by us in a bucket of others.
     pub requester_pays: bool,
+    /// User metadata for every object, besides what describes the file.
+    pub metadata: Metadata,
+    /// Protection against deletion, in buckets that allow it.
+    pub lock: Option<ObjectLock>,
+    /// Whether every object gets a legal hold.
+    pub legal_hold: bool,
+}
+
+/// Protection of objects against deletion and replacement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectLock {
+    /// `GOVERNANCE` or `COMPLIANCE`.
+    pub mode: String,
+    /// Until when. Unit: seconds since 1970.
+    pub until_s: i64,
 }
 
 /// Where objects go.
@@ -87,6 +104,8 @@ pub struct Target {
     pub connections_max: usize,
     /// How objects are stored.
     pub objects: ObjectOptions,
+    /// Limit of bytes per second over all bodies.
+    pub pace: Option<Pace>,
 }
 
 /// Builds the client. Nothing is sent yet, except where credentials come from a service.

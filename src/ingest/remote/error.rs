@@ -103,6 +103,15 @@ pub enum RemoteError {
         /// What was missing or different.
         what: String,
     },
+    /// Tags were asked for, and the server shows none.
+    #[error("the server accepts tags and shows none afterwards")]
+    NoTags,
+    /// The way of proof that was insisted on does not work there.
+    #[error("the server does not refuse false checksums of this kind: {method}")]
+    Unproved {
+        /// What was insisted on.
+        method: String,
+    },
     /// Anything else the server said no to.
     #[error("the server refused to {operation} {key:?} ({status} {code}: {message})")]
     Refused {
@@ -151,6 +160,10 @@ impl RemoteError {
                 "CredentialsNotLoaded" => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --profile",
                 _ => "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...) and the bucket policy",
             }),
+            Self::NoTags => Some("leave --tagging out, or allow s3:GetObjectTagging"),
+            Self::Unproved { .. } => {
+                Some("leave --checksum out: the strongest that works is found, and the report says which")
+            }
             Self::NoSuchBucket { .. } => Some("create the bucket first, or correct --to"),
             Self::Exists { .. } => Some("--overwrite replaces objects that differ"),
             Self::Refused { status: 301 | 307, .. } => Some("the bucket is in another region: set --region"),

@@ -10,9 +10,11 @@ pub mod connect;
 pub mod error;
 pub mod key;
 pub mod metadata;
+pub mod pace;
 pub mod probe;
 pub mod retry;
 pub mod s3;
+pub mod storage;
 pub mod upload;
 
 use std::collections::BTreeMap;
@@ -83,6 +85,15 @@ pub struct ListedPart {
     pub checksums: Checksums,
 }
 
+/// What the server says of an object that it took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Entity tag, without quotes.
+    pub etag: String,
+    /// Version, in buckets that keep them.
+    pub version: Option<String>,
+}
+
 /// The end of an upload.
 #[derive(Debug, Clone)]
 pub struct Complete {
@@ -113,6 +124,26 @@ pub struct Head {
     pub checksums: Checksums,
     /// User metadata.
     pub metadata: Metadata,
+    /// Version, in buckets that keep them.
+    pub version: Option<String>,
+}
+
+impl Head {
+    /// What names this object at the server.
+    pub fn stored(&self) -> Stored {
+        Stored { etag: self.etag.clone(), version: self.version.clone() }
+    }
+}
+
+/// An object as a listing has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Its key.
+    pub key: String,
+    /// Length. Unit: bytes.
+    pub bytes: u64,
+    /// Entity tag, without quotes; empty when the server tells none.
+    pub etag: String,
 }
 
 /// An upload that was begun and neither completed nor aborted.
@@ -128,8 +159,8 @@ pub struct OpenUpload {
 
 /// A bucket somewhere. Used generically, never as a trait object; every method may be called again after a failure.
 pub trait ObjectStore: Send + Sync + 'static {
-    /// Stores an object; gives its entity tag.
-    fn put(&self, put: Put) -> impl Future<Output = Result<String, RemoteError>> + Send;
+    /// Stores an object.
+    fn put(&self, put: Put) -> impl Future<Output = Result<Stored, RemoteError>> + Send;
     /// Describes an object; `None` if there is none.
     fn head(&self, key: &str) -> impl Future<Output = Result<Option<Head>, RemoteError>> + Send;
     /// Reads a stretch of an object. Unit: bytes.
@@ -151,8 +182,8 @@ pub trait ObjectStore: Send + Sync + 'static {
         key: &str,
         upload: &str,
     ) -> impl Future<Output = Result<Option<Vec<ListedPart>>, RemoteError>> + Send;
-    /// Makes the object out of its parts; gives its entity tag.
-    fn complete(&self, complete: Complete) -> impl Future<Output = Result<String, RemoteError>> + Send;
+    /// Makes the object out of its parts.
+    fn complete(&self, complete: Complete) -> impl Future<Output = Result<Stored, RemoteError>> + Send;
     /// Ends an upload without an object; it is no error if there is none.
     fn abort(&self, key: &str, upload: &str) -> impl Future<Output = Result<(), RemoteError>> + Send;
     /// Uploads under a prefix that were neither completed nor aborted.

@@ -27,6 +27,9 @@ pub struct Endpoint {
     pub keeps_checksum: bool,
     /// Whether the list of parts tells their checksums, so that a resume needs no memory of its own.
     pub lists_checksums: bool,
+    /// Whether it keeps tags; `None`: nobody wanted any, so it was not asked.
+    #[serde(default)]
+    pub keeps_tags: Option<bool>,
 }
 
 impl fmt::Display for Endpoint {
@@ -35,12 +38,13 @@ impl fmt::Display for Endpoint {
         write!(
             f,
             "server compares: {}; keeps existing objects on PUT: {}, on completion: {}; tells checksums of objects: {}, \
-             of parts: {}",
+             of parts: {}; keeps tags: {}",
             self.method,
             yes(self.conditional_put),
             yes(self.conditional_complete),
             yes(self.keeps_checksum),
-            yes(self.lists_checksums)
+            yes(self.lists_checksums),
+            self.keeps_tags.map_or("not asked", yes)
         )
     }
 }
@@ -68,6 +72,7 @@ pub async fn probe<S: ObjectStore>(store: &S, scratch: &str, allowed: &[Method])
         conditional_complete: false,
         keeps_checksum: false,
         lists_checksums: false,
+        keeps_tags: None,
     };
     for method in Method::LADDER.into_iter().filter(|method| allowed.contains(method)) {
         let name = key(&format!("{method:?}"));
@@ -187,7 +192,8 @@ async fn lies_are_caught<S: ObjectStore>(
         return Ok(false);
     }
     let Some(sent) = refused(store.put_part(part(key, upload, claim)).await)? else { return Ok(false) };
-    let listed = store.list_parts(key, upload).await?.unwrap_or_default();
+    // A server that cannot list them is used all the same: then the job's own memory of its parts has to do.
+    let listed = refused(store.list_parts(key, upload).await)?.flatten().unwrap_or_default();
     endpoint.lists_checksums = listed.first().is_some_and(|part| part.checksums.of(method).is_some());
     let complete = completion(key, upload, &sent, method);
     match complete.claim.map(Claim::falsified) {

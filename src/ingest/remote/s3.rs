@@ -8,17 +8,18 @@
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart, RequestPayer,
-    ServerSideEncryption, StorageClass,
+    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart, ObjectLockLegalHoldStatus,
+    RequestPayer, ServerSideEncryption, StorageClass,
 };
 use bytes::Bytes;
 
 use crate::ingest::remote::connect::{ObjectOptions, Target, Timeouts};
+use crate::ingest::remote::pace::Pace;
 use crate::ingest::remote::{
-    Checksums, Claim, Complete, Head, ListedPart, Metadata, Method, ObjectStore, OpenUpload, Put, PutPart, RemoteError,
-    SentPart,
+    Checksums, Claim, Complete, Head, ListedObject, ListedPart, Metadata, Method, ObjectStore, OpenUpload, Put,
+    PutPart, RemoteError, SentPart, Stored,
 };
 
 mod classify;
@@ -33,6 +34,7 @@ pub struct S3Store {
     endpoint: String,
     timeouts: Timeouts,
     objects: ObjectOptions,
+    pace: Option<Pace>,
 }
 
 /// Awaits a request for at most so long.
@@ -57,6 +59,9 @@ macro_rules! with_options {
             .set_bucket_key_enabled(options.bucket_key)
             .set_tagging(options.tagging.clone())
             .set_acl(options.acl.as_deref().map(Into::into))
+            .set_object_lock_mode(options.lock.as_ref().map(|lock| lock.mode.as_str().into()))
+            .set_object_lock_retain_until_date(options.lock.as_ref().map(|lock| DateTime::from_secs(lock.until_s)))
+            .set_object_lock_legal_hold_status(options.legal_hold.then_some(ObjectLockLegalHoldStatus::On))
             .set_expected_bucket_owner(options.expected_bucket_owner.clone())
             .set_request_payer(options.requester_pays.then_some(RequestPayer::Requester))
     }};
@@ -90,7 +95,14 @@ macro_rules! checksums_of {
 impl S3Store {
     pub(super) fn new(client: Client, target: Target) -> Self {
         let endpoint = target.endpoint_url.unwrap_or_else(|| "AWS S3".to_owned());
-        Self { client, bucket: target.bucket, endpoint, timeouts: target.timeouts, objects: target.objects }
+        Self {
+            client,
+            bucket: target.bucket,
+            endpoint,
+            timeouts: target.timeouts,
+            objects: target.objects,
+            pace: target.pace,
+        }
     }
 
     /// Name of the bucket.
@@ -103,6 +115,52 @@ impl S3Store {
         &self.endpoint
     }
 
+    /// One page of the objects under a prefix, and where the next one begins.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<String>,
+    ) -> Result<(Vec<ListedObject>, Option<String>), RemoteError> {
+        let place = self.place("list the objects under", prefix);
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+        let request = request.set_continuation_token(after).set_expected_bucket_owner(self.owner());
+        let page = bounded!(self, 0, place, request.set_request_payer(self.payer()).send())?;
+        let mut objects = Vec::new();
+        for object in page.contents() {
+            let key = object.key().ok_or_else(|| place.odd("gave an object no key"))?.to_owned();
+            let etag = object.e_tag().unwrap_or_default().trim_matches('"').to_owned();
+            objects.push(ListedObject { key, bytes: length(&place, object.size())?, etag });
+        }
+        let next = page.next_continuation_token().map(ToOwned::to_owned);
+        Ok((objects, next.filter(|_| page.is_truncated() == Some(true))))
+    }
+
+    /// The same bucket without anything that would make an object hard to remove again: for a probe.
+    pub(in crate::ingest) fn without_locks(&self) -> Self {
+        let objects = ObjectOptions { lock: None, legal_hold: false, ..self.objects.clone() };
+        Self { objects, ..self.clone() }
+    }
+
+    /// Whether objects get tags.
+    pub fn wants_tags(&self) -> bool {
+        self.objects.tagging.is_some()
+    }
+
+    /// How many tags an object has.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn tags(&self, key: &str) -> Result<usize, RemoteError> {
+        let place = self.place("read the tags of", key);
+        let request = self.client.get_object_tagging().bucket(&self.bucket).key(key);
+        let request = request.set_expected_bucket_owner(self.owner()).set_request_payer(self.payer());
+        let answer = bounded!(self, 0, place, request.send())?;
+        Ok(answer.tag_set().len())
+    }
+
     fn place<'a>(&'a self, operation: &'static str, key: &'a str) -> Place<'a> {
         Place { operation, key, bucket: &self.bucket, endpoint: &self.endpoint }
     }
@@ -110,11 +168,34 @@ impl S3Store {
     fn owner(&self) -> Option<String> {
         self.objects.expected_bucket_owner.clone()
     }
+
+    fn payer(&self) -> Option<RequestPayer> {
+        self.objects.requester_pays.then_some(RequestPayer::Requester)
+    }
+
+    fn body(&self, bytes: Bytes) -> ByteStream {
+        match &self.pace {
+            Some(pace) => pace.body(bytes),
+            None => ByteStream::from(bytes),
+        }
+    }
+
+    /// What describes the file, and what the user wants on every object.
+    fn metadata(&self, metadata: &Metadata) -> Option<std::collections::HashMap<String, String>> {
+        let common = self.objects.metadata.iter();
+        Some(common.chain(metadata).map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
 }
 
 fn etag(place: &Place<'_>, etag: Option<&str>) -> Result<String, RemoteError> {
     let etag = etag.map(|etag| etag.trim_matches('"').to_owned()).filter(|etag| !etag.is_empty());
     etag.ok_or_else(|| place.odd("gave no entity tag"))
+}
+
+fn stored(place: &Place<'_>, tag: Option<&str>, version: Option<&str>) -> Result<Stored, RemoteError> {
+    // Buckets that keep no versions may say `null`.
+    let version = version.filter(|version| !version.is_empty() && *version != "null").map(ToOwned::to_owned);
+    Ok(Stored { etag: etag(place, tag)?, version })
 }
 
 /// A server that gives a checksum back must give back the one it was sent.
@@ -135,28 +216,34 @@ fn length(place: &Place<'_>, bytes: Option<i64>) -> Result<u64, RemoteError> {
     bytes.and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| place.odd("gave no length"))
 }
 
+fn length_of(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 fn part_number(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 impl ObjectStore for S3Store {
-    async fn put(&self, put: Put) -> Result<String, RemoteError> {
+    async fn put(&self, put: Put) -> Result<Stored, RemoteError> {
         let place = self.place("store", &put.key);
         let bytes = put.body.len() as u64;
-        let request = self.client.put_object().bucket(&self.bucket).key(&put.key).body(ByteStream::from(put.body));
+        let request = self.client.put_object().bucket(&self.bucket).key(&put.key).content_length(length_of(bytes));
+        let request = request.body(self.body(put.body));
         let request = with_options!(request, &self.objects)
-            .set_metadata(Some(put.metadata.into_iter().collect()))
+            .set_metadata(self.metadata(&put.metadata))
             .set_if_none_match((!put.overwrite).then(|| "*".to_owned()));
         let request = with_claim!(request, put.claim).customize().disable_payload_signing();
         let answer = bounded!(self, bytes, place, request.send())?;
         echoes(&place, put.claim, &checksums_of!(answer))?;
-        etag(&place, answer.e_tag())
+        stored(&place, answer.e_tag(), answer.version_id())
     }
 
     async fn head(&self, key: &str) -> Result<Option<Head>, RemoteError> {
         let place = self.place("look at", key);
         let request = self.client.head_object().bucket(&self.bucket).key(key);
         let request = request.checksum_mode(ChecksumMode::Enabled).set_expected_bucket_owner(self.owner());
+        let request = request.set_request_payer(self.payer());
         let answer = match bounded!(self, 0, place, request.send()) {
             Ok(answer) => answer,
             Err(RemoteError::Refused { status: 404, .. }) => return Ok(None),
@@ -166,6 +253,7 @@ impl ObjectStore for S3Store {
             bytes: length(&place, answer.content_length())?,
             etag: etag(&place, answer.e_tag())?,
             checksums: checksums_of!(answer),
+            version: answer.version_id().map(ToOwned::to_owned),
             metadata: answer.metadata().into_iter().flatten().map(|(k, v)| (k.to_lowercase(), v.clone())).collect(),
         }))
     }
@@ -177,6 +265,7 @@ impl ObjectStore for S3Store {
         }
         let range = format!("bytes={first}-{}", first.saturating_add(bytes - 1));
         let request = self.client.get_object().bucket(&self.bucket).key(key).range(range);
+        let request = request.set_expected_bucket_owner(self.owner()).set_request_payer(self.payer());
         let work = async {
             let answer = request.send().await.map_err(|error| sdk_error(&place, error))?;
             answer.body.collect().await.map_err(|error| place.unreachable(error))
@@ -192,14 +281,14 @@ impl ObjectStore for S3Store {
 
     async fn delete(&self, key: &str) -> Result<(), RemoteError> {
         let place = self.place("delete", key);
-        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key).set_request_payer(self.payer());
         bounded!(self, 0, place, request.set_expected_bucket_owner(self.owner()).send()).map(|_| ())
     }
 
     async fn create_upload(&self, key: &str, method: Method, metadata: &Metadata) -> Result<String, RemoteError> {
         let place = self.place("begin the upload of", key);
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
-        let request = with_options!(request, &self.objects).set_metadata(Some(metadata.clone().into_iter().collect()));
+        let request = with_options!(request, &self.objects).set_metadata(self.metadata(metadata));
         let (algorithm, kind) = algorithm(method);
         let request = request.set_checksum_algorithm(algorithm).set_checksum_type(kind);
         let answer = bounded!(self, 0, place, request.send())?;
@@ -211,7 +300,8 @@ impl ObjectStore for S3Store {
         let place = self.place("store a part of", &part.key);
         let bytes = part.body.len() as u64;
         let request = self.client.upload_part().bucket(&self.bucket).key(&part.key).upload_id(&part.upload);
-        let request = request.part_number(part_number(part.number)).body(ByteStream::from(part.body));
+        let request = request.part_number(part_number(part.number)).content_length(length_of(bytes));
+        let request = request.body(self.body(part.body)).set_request_payer(self.payer());
         let request = with_claim!(request, part.claim).set_expected_bucket_owner(self.owner());
         let answer = bounded!(self, bytes, place, request.customize().disable_payload_signing().send())?;
         echoes(&place, part.claim, &checksums_of!(answer))?;
@@ -226,6 +316,7 @@ impl ObjectStore for S3Store {
         loop {
             let request = self.client.list_parts().bucket(&self.bucket).key(key).upload_id(upload);
             let request = request.set_part_number_marker(marker).set_expected_bucket_owner(self.owner());
+            let request = request.set_request_payer(self.payer());
             let page = match bounded!(self, 0, place, request.send()) {
                 Ok(page) => page,
                 Err(RemoteError::NoSuchUpload { .. } | RemoteError::Refused { status: 404, .. }) => return Ok(None),
@@ -248,7 +339,7 @@ impl ObjectStore for S3Store {
         Ok(Some(parts))
     }
 
-    async fn complete(&self, complete: Complete) -> Result<String, RemoteError> {
+    async fn complete(&self, complete: Complete) -> Result<Stored, RemoteError> {
         let place = self.place("complete the upload of", &complete.key);
         let parts = complete.parts.iter().map(|part| completed_part(part, complete.method)).collect();
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
@@ -263,16 +354,18 @@ impl ObjectStore for S3Store {
             .set_checksum_type(algorithm(complete.method).1.filter(|_| complete.claim.is_some()))
             .set_mpu_object_size(i64::try_from(complete.bytes).ok().filter(|_| complete.claim.is_some()))
             .set_if_none_match((!complete.overwrite).then(|| "*".to_owned()))
-            .set_expected_bucket_owner(self.owner());
+            .set_expected_bucket_owner(self.owner())
+            .set_request_payer(self.payer());
         // The server may read everything again before it answers: it gets the time of a slow transfer.
         let answer = bounded!(self, complete.bytes.min(64 << 30), place, request.send())?;
         echoes(&place, complete.claim, &checksums_of!(answer))?;
-        etag(&place, answer.e_tag())
+        stored(&place, answer.e_tag(), answer.version_id())
     }
 
     async fn abort(&self, key: &str, upload: &str) -> Result<(), RemoteError> {
         let place = self.place("abort the upload of", key);
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload);
+        let request = request.set_request_payer(self.payer());
         match bounded!(self, 0, place, request.set_expected_bucket_owner(self.owner()).send()) {
             Ok(_) | Err(RemoteError::NoSuchUpload { .. } | RemoteError::Refused { status: 404, .. }) => Ok(()),
             Err(error) => Err(error),

@@ -164,6 +164,11 @@ impl UploadState {
         self.phase == Phase::Sending && !self.done.contains_key(&number)
     }
 
+    /// Parts that are not at the server yet, in order.
+    pub fn missing_parts(&self) -> Vec<PartPlan> {
+        self.parts.iter().filter(|part| self.is_missing(part.number)).copied().collect()
+    }
+
     /// Whether some part is not at the server yet.
     pub fn has_missing_parts(&self) -> bool {
         self.phase == Phase::Sending && !self.has_all_parts()
@@ -215,6 +220,13 @@ impl UploadState {
         self.busy = false;
     }
 
+    /// Before anything is begun, the object under the key is looked at: perhaps it is the right one already.
+    pub fn look_first(&mut self) {
+        if self.phase == Phase::Fresh {
+            self.enter(Phase::Inspecting);
+        }
+    }
+
     /// The upload was begun.
     pub fn created(&mut self, upload: String) {
         self.upload = Some(upload);
@@ -247,6 +259,15 @@ impl UploadState {
             let checksum = listed.or_else(|| before.and_then(|before| before.checksum.clone()));
             self.done
                 .insert(part.number, SentPart { number: part.number, bytes: part.bytes, etag: part.etag, checksum });
+        }
+        self.enter(Phase::Sending);
+    }
+
+    /// The server cannot list parts. What it accepted is remembered, and its completion compares the tags of all of them;
+    /// after one that failed nothing remembered counts any more.
+    pub fn unlisted(&mut self) {
+        if self.restarts > 0 {
+            self.done.clear();
         }
         self.enter(Phase::Sending);
     }

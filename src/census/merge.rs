@@ -5,12 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::census::{Error, Item, inode};
 use crate::format::record::{EntryType, Problem, ProblemCode};
 use crate::job::{Batch, Facts, Job, Known, State};
 use crate::scan::{self, DirBatch, EntryKind, ProblemKind, Root};
-use crate::stage::Error;
-use crate::stage::item::Item;
-use crate::stage::worker::inode;
 use crate::sys::source::Identity;
 
 /// Most known names read at once.
@@ -27,25 +25,31 @@ struct Expected {
 }
 
 /// One source, as merge needs it.
-#[derive(Debug)]
-pub(super) struct Top {
-    pub(super) root: Root,
-    pub(super) entry: u64,
-    pub(super) prefix: Vec<u8>,
+#[derive(Debug, Clone)]
+pub struct Top {
+    /// The source.
+    pub root: Root,
+    /// The entry of its top.
+    pub entry: u64,
+    /// Its stored path.
+    pub prefix: Vec<u8>,
 }
 
 /// Compares batches with the inventory.
 #[derive(Debug)]
-pub(super) struct Merge {
+pub struct Merge {
     tops: Vec<Top>,
     expected: HashMap<(usize, Vec<u8>), Expected>,
-    pub(super) problems: Vec<Problem>,
-    pub(super) excluded: HashMap<&'static str, u64>,
+    /// Problems met since somebody took them.
+    pub problems: Vec<Problem>,
+    /// Names left out, by rule.
+    pub excluded: HashMap<&'static str, u64>,
     special_files: bool,
 }
 
 impl Merge {
-    pub(super) fn new(tops: Vec<Top>, special_files: bool) -> Self {
+    /// A merge of walks of these sources.
+    pub fn new(tops: Vec<Top>, special_files: bool) -> Self {
         let expected = tops.iter().enumerate().filter(|(_, top)| !top.root.is_file()).map(|(index, top)| {
             ((index, Vec::new()), Expected { id: top.entry, after: Vec::new(), is_uncertain: false })
         });
@@ -53,8 +57,11 @@ impl Merge {
         Self { tops, expected, problems: Vec::new(), excluded: HashMap::new(), special_files }
     }
 
-    /// Takes one batch; gives what is to be staged.
-    pub(super) fn take(&mut self, job: &mut Job, batch: DirBatch) -> Result<Vec<Item>, Error> {
+    /// Takes one batch; gives what is to be read.
+    ///
+    /// # Errors
+    /// When the source is empty where it was not, or the database fails.
+    pub fn take(&mut self, job: &mut Job, batch: DirBatch) -> Result<Vec<Item>, Error> {
         for problem in &batch.problems {
             let stored = stored_path(&self.tops[batch.root].prefix, &problem.path);
             let code = match problem.kind {
@@ -77,7 +84,7 @@ impl Merge {
         }
         let key = (batch.root, batch.dir.clone());
         let Some(mut place) = self.expected.remove(&key) else {
-            return Err(Error::Engine("a directory came that its parent did not announce"));
+            return Err(Error::Disorder("a directory came that its parent did not announce"));
         };
         place.is_uncertain |= batch.problems.iter().any(|problem| problem.kind == ProblemKind::List);
         let known = known(job, &place, &batch)?;
