@@ -5,10 +5,12 @@
 //! Layers point down only: `cli` > the verbs (`plan`, `stage`, `verify`, `ingest`, `extract`, `report`) > `census` > `job` >
 //! `volume`, `scan` > `sys`, `format`, `crypto`, `digest`, `units`. Verbs never import each other.
 
+pub mod browse;
 pub mod census;
 pub mod cli;
 pub mod crypto;
 pub mod digest;
+pub mod doctor;
 pub mod erase;
 pub mod extract;
 pub mod format;

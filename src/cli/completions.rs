@@ -2,9 +2,7 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
-
-use crate::cli::{Cli, Exit};
+use crate::cli::{Exit, command};
 
 /// Arguments of `packmule completions`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +17,7 @@ pub struct Args {
 /// When standard output is closed.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "packmule", &mut script);
+    clap_complete::generate(args.shell, &mut command(), "packmule", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(Exit::Done)
 }

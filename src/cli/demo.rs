@@ -18,10 +18,6 @@ const BUCKET: &str = "lab-archive";
 
 /// Arguments of `packmule demo`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  packmule demo                    (the documentation installed on this machine)
-  packmule demo ~/photos --keep-volumes")]
 pub struct Args {
     /// Directory to move [default: the documentation installed on this machine]
     source: Option<PathBuf>,
@@ -148,10 +144,10 @@ impl Demo {
         let shown: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         self.say(&format!("\n{title}\n$ packmule {}", shown.join(" ")))?;
         let mut cli = Cli::try_parse_from(std::iter::once("packmule").chain(words.iter().copied()))?;
-        if let Command::Ingest(args) = &mut cli.command {
+        if let Some(Command::Ingest(args)) = &mut cli.command {
             args.use_credentials(&self.credentials.access_key, &self.credentials.secret_key);
         }
-        let exit = match super::dispatch(cli.command) {
+        let exit = match cli.command.map_or_else(super::home::show, super::dispatch) {
             Ok(exit) => exit,
             Err(error) => super::exit::render(&error),
         };

@@ -42,6 +42,19 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// How a place where things go stands after a run, in a few words.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Done => "complete and proved",
+            Self::Problems => "complete but for entries with problems",
+            Self::Stopped => "not complete: stopped, the same command resumes",
+            Self::Volume => "not complete: a volume is needed",
+            _ => "not complete",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::key::{KeyArgs, volume_failure};
+use crate::cli::key::KeyArgs;
 use crate::cli::{Exit, Failure};
 use crate::extract::{self, Class, Options, Outcome, Problem, Progress};
 use crate::format::path::escape;
@@ -18,7 +17,6 @@ use crate::sys::World;
 use crate::sys::budget::MemoryBudget;
 use crate::sys::process::{StopFlag, is_root, parallelism};
 use crate::units::{Bytes, Count};
-use crate::volume::{Keyring, Volume};
 
 /// Problems shown without `--json`; that has all of them.
 const PROBLEMS_SHOWN: usize = 50;
@@ -71,7 +69,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         let hint = "volumes stand before --to; what stands after its directory are patterns";
         return Err(Failure::new(Exit::Usage, "no volume is given", hint).into());
     }
-    let volumes = open(args, &World::real())?;
+    // Asked for once: all volumes are of one job, which is checked before anything is written.
+    let volumes = args.key.open_volumes(&World::real(), &args.volume)?;
     let options = Options {
         patterns: select(patterns)?,
         overwrite: args.overwrite,
@@ -87,20 +86,6 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let text = if args.json { json(target, &outcome)? } else { text(target, &outcome)? };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(exit(&outcome))
-}
-
-fn open(args: &Args, world: &World) -> Result<Vec<(Volume, Keyring)>, Failure> {
-    let failed = |path: &Path, error| volume_failure(path, error);
-    let open = |path: &PathBuf| Volume::open(Arc::clone(&world.fs), path).map_err(|error| failed(path, error));
-    let volumes = args.volume.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    let Some(first) = volumes.first() else { return Ok(Vec::new()) };
-    // Asked for once: all volumes are of one job, which is checked before anything is written.
-    let identities = args.key.identities(&first.header().job_salt)?;
-    let with_keys = |volume: Volume| {
-        let keyring = Keyring::open(&volume, &identities).map_err(|error| failed(volume.root(), error))?;
-        Ok((volume, keyring))
-    };
-    volumes.into_iter().map(with_keys).collect()
 }
 
 fn select(patterns: &[PathBuf]) -> Result<Selection, Failure> {

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::ahead::Ahead;
+use crate::cli::events::Events;
 use crate::cli::key::{KeyArgs, volume_failure};
+use crate::cli::progress::{Painter, ProgressArgs};
 use crate::cli::s3::{self, FlowArgs, ObjectArgs, ServerArgs, destination};
-use crate::cli::upload::{ChoiceArgs, Progress, Shown, finish, open_job};
+use crate::cli::upload::{ChoiceArgs, Shown, finish, open_job};
 use crate::cli::{Exit, Failure};
 use crate::ingest::{self, Medium};
-use crate::job::Job;
+use crate::job::{Job, ObjectState};
 use crate::sys::World;
 use crate::sys::process::StopFlag;
 use crate::volume::Volume;
@@ -42,6 +44,8 @@ pub struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 impl Args {
@@ -69,10 +73,34 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     ahead.warn();
     stop.arm()?;
     let target = s3::target(bucket, &args.server, &args.object, &args.flow, &world)?;
-    let progress = Progress::new("read");
-    let result = ingest::ingest(&mut job, &media, target, &options, &world, &progress);
-    progress.finish();
-    finish(job, result, &Shown { to: &args.to, json: args.json, bring: true })
+    let events = Events::new("ingest", &args.job, &args.progress.events);
+    let painter = Painter::new("ingest", &args.progress, events, args.json);
+    let (entries, bytes) = expected(&job)?;
+    painter.expects(entries, bytes);
+    let result = ingest::ingest(&mut job, &media, target, &options, &world, &painter);
+    painter.finish();
+    let ended = finish(job, result, &Shown { to: &args.to, json: args.json, bring: true });
+    match &ended {
+        Ok(exit) => painter.ended(*exit, &format!("{} is {}", args.to, exit.word())),
+        Err(error) => {
+            let exit = error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit);
+            painter.ended(exit, &format!("{error:#}"));
+        }
+    }
+    ended
+}
+
+/// What is staged and has no object yet.
+fn expected(job: &Job) -> anyhow::Result<(u64, u64)> {
+    let staged = job.ledger()?.staged();
+    let there = job.object_ledger()?;
+    let is_there =
+        |state: &ObjectState| matches!(state, ObjectState::Arrived | ObjectState::Confirmed | ObjectState::ReadBack);
+    let there = there
+        .iter()
+        .filter(|(state, _)| is_there(state))
+        .fold((0, 0), |sum, (_, count)| (sum.0 + count.entries, sum.1 + count.bytes));
+    Ok((staged.entries.saturating_sub(there.0), staged.bytes.saturating_sub(there.1)))
 }
 
 fn open_volumes(args: &Args, world: &World, job: &Job) -> Result<Vec<Medium>, Failure> {

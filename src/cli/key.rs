@@ -6,11 +6,13 @@
 //! Callers: the command files of `cli`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::cli::{Exit, Failure};
 use crate::crypto::{Identities, UnlockCode, identity_from_passphrase, identity_from_unlock_code};
+use crate::sys::World;
 use crate::sys::secrets::{prompt_hidden, read_secret};
 use crate::volume::{self, Keyring, Volume};
 
@@ -61,6 +63,23 @@ impl KeyArgs {
             ask(&mut identities, job_salt)?;
         }
         Ok(identities)
+    }
+
+    /// Opens volumes of one job, in any order, with their keys; asks for the key at most once.
+    ///
+    /// # Errors
+    /// Exit code 5 when a key is missing or wrong, 6 when a volume is, else what is wrong with a volume.
+    pub fn open_volumes(&self, world: &World, paths: &[PathBuf]) -> Result<Vec<(Volume, Keyring)>, Failure> {
+        let open =
+            |path: &PathBuf| Volume::open(Arc::clone(&world.fs), path).map_err(|error| volume_failure(path, error));
+        let volumes = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let Some(first) = volumes.first() else { return Ok(Vec::new()) };
+        let identities = self.identities(&first.header().job_salt)?;
+        let with_keys = |volume: Volume| {
+            let keyring = Keyring::open(&volume, &identities).map_err(|error| volume_failure(volume.root(), error))?;
+            Ok((volume, keyring))
+        };
+        volumes.into_iter().map(with_keys).collect()
     }
 
     /// The run keys of a volume that these identities open.

@@ -4,16 +4,25 @@
 //! `Args` struct and a `run(&Args) -> anyhow::Result<Exit>`; errors are rendered once, here.
 
 mod ahead;
+mod browse;
 mod completions;
+mod config;
 mod custody;
 mod dataset;
 mod demo;
+mod doctor;
 mod erase;
+mod events;
+mod examples;
 mod exit;
 mod extract;
+mod home;
 mod ingest;
+mod init;
 pub mod key;
 mod keygen;
+mod log;
+mod man;
 mod plan;
 mod probe;
 mod progress;
@@ -23,27 +32,34 @@ mod report;
 mod s3;
 mod scan;
 mod send;
+mod settings;
 mod stage;
 mod status;
+mod suggest;
 mod upload;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::{Exit, Failure};
 
 /// Parsed command line of the `packmule` program.
 #[derive(Debug, Parser)]
-#[command(name = "packmule", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "packmule", version, about, propagate_version = true, subcommand_required = false)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    log: log::LogArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write one file's content to standard output, from volumes
+    Cat(browse::CatArgs),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Check a proof of transfer, offline, without any secret
@@ -52,12 +68,27 @@ enum Command {
     Custody(Box<custody::Args>),
     /// The whole way on this machine, with S3 embedded: plan, stage, verify, ingest, report, erase
     Demo(demo::Args),
+    /// Show what is set by environment and files, and where
+    Config(config::Args),
+    /// Say what differs between volumes and a source, another job, or other volumes
+    Diff(browse::DiffArgs),
+    /// Look at this machine, its drives and the way to the bucket, and say what to mend
+    Doctor(doctor::Args),
     /// Destroy volumes whose content is proved to be elsewhere
     Erase(erase::Args),
     /// Put what volumes hold back into a directory, without S3
     Extract(extract::Args),
+    /// Ask what a job needs to know, once, and write it down
+    Init(init::Args),
     /// Make an age identity
     Keygen(keygen::Args),
+    /// List what is on volumes: paths, sizes, times, digests
+    Ls(browse::ListArgs),
+    /// Print manual pages
+    Man(man::Args),
+    /// Show volumes as a read-only file system
+    #[cfg(feature = "mount")]
+    Mount(browse::MountArgs),
     /// Plan the move: dates, dollars and odds for every way there is
     Plan(Box<plan::Args>),
     /// Send what is on volumes into S3, proved object by object
@@ -82,25 +113,61 @@ enum Command {
     Verify(verify::Args),
 }
 
+/// The whole command line, with the examples of every command.
+pub fn command() -> clap::Command {
+    examples::with_examples(Cli::command())
+}
+
 /// Parses the process arguments, runs the command and returns the documented exit code.
 pub fn main() -> ExitCode {
-    match dispatch(Cli::parse().command) {
+    match run(std::env::args_os().collect()) {
         Ok(exit) => exit.into(),
         Err(error) => exit::render(&error).into(),
     }
 }
 
+fn run(arguments: Vec<OsString>) -> anyhow::Result<Exit> {
+    let program = settings::with_settings(command(), &arguments)?;
+    let parsed = program.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(Cli { command: None, .. }) => home::show(),
+        Ok(Cli { command: Some(command), log }) => {
+            log::begin(&log)?;
+            dispatch(command)
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+/// Prints what clap has to say: help and version on standard output, what is wrong on standard error.
+fn usage(error: &clap::Error) -> anyhow::Result<Exit> {
+    if let Some(word) = suggest::unknown_command(error) {
+        return Err(suggest::no_such_command(&word).into());
+    }
+    error.print()?;
+    Ok(if error.use_stderr() { Exit::Usage } else { Exit::Done })
+}
+
 /// Runs one command.
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Cat(args) => browse::cat(&args),
         Command::Completions(args) => completions::run(&args),
         Command::CheckProof(args) => prove::check(&args),
         Command::Custody(args) => custody::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Diff(args) => browse::diff(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Extract(args) => extract::run(&args),
         Command::Ingest(args) => ingest::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Keygen(args) => keygen::run(&args),
+        Command::Ls(args) => browse::list(&args),
+        Command::Man(args) => man::run(&args),
+        #[cfg(feature = "mount")]
+        Command::Mount(args) => browse::mount(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Reconcile(args) => reconcile::run(&args),

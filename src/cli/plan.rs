@@ -14,7 +14,6 @@ use crate::units::{BitsPerSecond, Bytes, BytesPerSecond, Count, Share, Span, Usd
 
 /// Arguments of `packmule plan`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Dataset file written by `scan` and `probe`, or by hand; options below override it
     dataset: Option<PathBuf>,
@@ -32,12 +31,6 @@ pub struct Args {
     #[command(flatten)]
     output: Output,
 }
-
-const EXAMPLES: &str = "Examples:
-  packmule plan --size 40TB --files 12M --link 500Mbit/s --share 80%
-  packmule plan --size 500TB --link 1Gbit/s --share 60% --deadline 2027-01-31 --enterprise-support
-  packmule plan --size 3PB --link 1Gbit/s --share 70% --change-per-day 7TB --html report.html
-  packmule plan --size 120PB --source-read 20GB/s --as-of 2020-06-01 --explain snowmobile";
 
 /// What is to be moved.
 #[derive(Debug, clap::Args)]

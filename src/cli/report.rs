@@ -33,6 +33,8 @@ enum Form {
     Bagit,
     /// One page to print
     Html,
+    /// Every entry as a Parquet file, for DuckDB, pandas or Spark
+    Parquet,
 }
 
 /// Which report is asked for.
@@ -137,6 +139,7 @@ fn render(job: &Job, facts: &Facts, form: Form, out: &mut dyn Write) -> Result<u
         Form::Csv => return write_list(job, facts.stage, Format::SuccessCsv, out),
         Form::FailureCsv => return write_list(job, facts.stage, Format::FailureCsv, out),
         Form::Sha256sum => return write_list(job, facts.stage, Format::Sha256Sum, out),
+        Form::Parquet => return write_list(job, facts.stage, Format::Parquet, out),
         Form::Bagit => return Ok(0), // a directory; handled before
     };
     out.write_all(text.as_bytes()).map_err(report::Error::Output).map(|()| 0)

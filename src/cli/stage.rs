@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cli::progress::Painter;
+use crate::cli::events::Events;
+use crate::cli::progress::{Painter, ProgressArgs};
 use crate::cli::{Exit, Failure, report};
 use crate::crypto::UnlockCode;
 use crate::format::ReadBack;
@@ -25,12 +26,9 @@ const PROBLEMS_SHOWN: usize = 20;
 
 /// Arguments of `packmule stage`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  packmule stage /data --volume /mnt/a --volume /mnt/b --job ~/jobs/lab --unlock-code-file code.txt
-  packmule stage /data --volume /mnt/c --job ~/jobs/lab        (goes on where the first stopped)
-
-The same command again is the resume. Volumes are recognised by what is on them, not by their path.")]
+#[command(
+    after_help = "The same command again is the resume. Volumes are recognised by what is on them, not by their path."
+)]
 pub struct Args {
     /// Directories or files to stage
     #[arg(required = true)]
@@ -86,6 +84,8 @@ pub struct Args {
     /// Print nothing but errors and the last line
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 fn parse_compression(text: &str) -> Result<Compression, String> {
@@ -117,15 +117,23 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let stop = StopFlag::new();
     stop.arm()?;
     let options = options(args, stop)?;
-    let painter = Arc::new(Painter::new(args.quiet || args.json));
+    let events = Events::new("stage", &args.job, &args.progress.events);
+    let painter = Arc::new(Painter::new("stage", &args.progress, events, args.quiet || args.json));
     let outcome = stage::stage(options, &World::real(), Arc::clone(&painter) as Arc<dyn stage::Monitor>);
     painter.finish();
-    let outcome = outcome.map_err(failure)?;
+    let outcome = match outcome.map_err(failure) {
+        Ok(outcome) => outcome,
+        Err(failure) => {
+            painter.ended(failure.exit, &super::exit::chain(&failure));
+            return Err(failure.into());
+        }
+    };
     // A run that found nothing to do leaves the report of the one that did.
     let is_news = !outcome.sealed.is_empty() || outcome.problems > 0 || !report::is_kept(&args.job, Stage::Staging);
     let kept = if outcome.is_complete && is_news { report::keep(&args.job, Stage::Staging) } else { None };
     let text = if args.json { json(&outcome, &painter)? } else { text(args, &outcome, &painter, kept.as_deref()) };
     std::io::stdout().write_all(text.as_bytes())?;
+    painter.ended(exit(&outcome), &last_line(args, &outcome));
     Ok(exit(&outcome))
 }
 

@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 50;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Volumes: the tops of the media, or directories that stand for them
-    #[arg(required = true, value_name = "VOLUME")]
+    #[arg(id = "volume", required = true, value_name = "VOLUME")]
     volumes: Vec<PathBuf>,
     /// Check without a key: checksums and structure; nothing is learnt of the contents
     #[arg(long, conflicts_with_all = ["identity", "passphrase_file", "unlock_code_file"])]

@@ -14,6 +14,9 @@ mod error;
 mod flow;
 mod hours;
 mod line;
+#[cfg(feature = "notify")]
+pub mod notify;
+mod reach;
 mod reconcile;
 mod record;
 pub mod remote;
@@ -35,6 +38,7 @@ pub use crate::ingest::direct::{Sources, open_job, send};
 pub use crate::ingest::error::Error;
 pub use crate::ingest::hours::{Window, WindowError};
 pub use crate::ingest::line::{Line, Sent, measure_line};
+pub use crate::ingest::reach::reach;
 pub use crate::ingest::reconcile::{By, Group, Reconciled, reconcile};
 pub use crate::ingest::record::{Failure, Tally};
 use crate::ingest::remote::Target;

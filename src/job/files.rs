@@ -47,12 +47,20 @@ pub fn replace_file<T, E: From<Error>>(
     Ok((value, WrittenFile { bytes: out.offset, sha256: out.digest.finish() }))
 }
 
-/// Makes a directory unless it is there.
+/// Makes a directory, and those above it, unless it is there.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn ensure_dir(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
     match fs.create_dir(path) {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(|dir| dir != Path::new("")) =>
+        {
+            if let Some(parent) = path.parent() {
+                ensure_dir(fs, parent)?;
+            }
+            fs.create_dir(path).map_err(|source| Error::File { path: path.to_owned(), doing: "make", source })
+        }
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
             Err(Error::File { path: path.to_owned(), doing: "make", source })
         }

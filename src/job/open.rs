@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use crate::format::JobId;
 use crate::job::error::{During, array, from_db, to_db};
 use crate::job::rows::{at_ns, timestamp};
-use crate::job::{Caches, Error, Job, paths, schema, signing};
+use crate::job::{Caches, Error, Job, ensure_dir, paths, schema, signing};
 use crate::sys::{Clock as _, Fs, SystemClock};
 
 const DATABASE: &str = "job.db";
@@ -62,11 +62,7 @@ impl Job {
     /// # Errors
     /// When there is a job already, another process works there, or the directory or database fails.
     pub fn create(fs: &dyn Fs, dir: &Path, new: &NewJob) -> Result<Self, Error> {
-        match fs.create_dir(dir) {
-            Ok(()) => {}
-            Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(Error::Directory { path: dir.to_owned(), doing: "make it", source }),
-        }
+        ensure_dir(fs, dir)?;
         let lock = lock(dir)?;
         if let Some(found) = Self::connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?
             && schema::check(&found)? != 0

@@ -5,8 +5,9 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::digest::Sha256;
 use crate::format::record::EntryType;
-use crate::job::{Job, ensure_dir};
+use crate::job::{Job, Listed, ensure_dir};
 use crate::report::facts::{each_graded, volumes};
 use crate::report::json::ReportFile;
 use crate::report::lines::hex;
@@ -23,9 +24,9 @@ pub fn write_bag(job: &Job, fs: &dyn Fs, facts: &Facts, dir: &Path) -> Result<Ve
     let (mut bytes, mut count) = (0_u64, 0_u64);
     let manifest = replace(fs, dir, "manifest-sha256.txt", |out| {
         each_graded(job, Stage::Staging, &volumes(job)?, |listed, _| {
-            let (Some(read), EntryType::File) = (&listed.read, listed.entry.facts.entry_type) else { return Ok(()) };
-            (bytes, count) = (bytes + listed.entry.facts.size, count + 1);
-            let mut line = format!("{}  data/", hex(&read.sha256)).into_bytes();
+            let Some((sha256, size)) = content(job, listed)? else { return Ok(()) };
+            (bytes, count) = (bytes + size, count + 1);
+            let mut line = format!("{}  data/", hex(&sha256)).into_bytes();
             line.extend(encoded(&listed.path));
             line.push(b'\n');
             out.write_all(&line).map_err(Error::Output)
@@ -48,6 +49,17 @@ pub fn write_bag(job: &Job, fs: &dyn Fs, facts: &Facts, dir: &Path) -> Result<Ve
     let write = |out: &mut dyn Write| out.write_all(tags.as_bytes()).map_err(Error::Output).map(|()| 0);
     files.push(replace(fs, dir, "tagmanifest-sha256.txt", write)?);
     Ok(files)
+}
+
+/// Digest and length of what a reader of the bag finds under a name: a further name of a file has the content of the
+/// first. `None` for what is no file, or was not read.
+fn content(job: &Job, listed: &Listed) -> Result<Option<(Sha256, u64)>, Error> {
+    let facts = &listed.entry.facts;
+    Ok(match (facts.entry_type, &listed.read) {
+        (EntryType::File, Some(read)) => Some((read.sha256, facts.size)),
+        (EntryType::HardLink, _) => job.staged_entry(facts.link_id)?.map(|first| (first.sha256, first.size)),
+        _ => None,
+    })
 }
 
 /// A path as RFC 8493 section 2.1.3 wants it: line feed, carriage return and per cent sign percent-encoded.

@@ -1,6 +1,5 @@
 //! Whether one entry is a success or a failure, and why.
 
-use crate::format::record::EntryType;
 use crate::job::{Evidence, Job, Listed, ObjectState, State};
 use crate::report::{Error, Stage};
 
@@ -80,18 +79,4 @@ fn problem(job: &Job, listed: &Listed) -> Result<Reason, Error> {
     };
     let errno = if problem.errno == 0 { String::new() } else { format!(" (errno {})", problem.errno) };
     Ok(Reason { code, text: format!("{}{errno}", problem.text) })
-}
-
-/// One word for the type of an entry.
-pub(super) fn type_word(entry_type: EntryType) -> &'static str {
-    match entry_type {
-        EntryType::File => "file",
-        EntryType::Directory => "directory",
-        EntryType::Symlink => "symlink",
-        EntryType::HardLink => "hard link",
-        EntryType::Fifo => "fifo",
-        EntryType::Socket => "socket",
-        EntryType::CharDevice => "character device",
-        EntryType::BlockDevice => "block device",
-    }
 }

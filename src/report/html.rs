@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::format::path::escape;
-use crate::job::Count;
+use crate::job::{Count, Evidence};
 use crate::report::journey;
 use crate::report::text::{bytes, moment, states};
 use crate::report::{Facts, Outcome, Stage, VolumeFacts, next};
@@ -23,15 +23,17 @@ pub fn render_html(facts: &Facts) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
                 title { (title) ": " (facts.outcome().sentence()) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 main {
                     header {
-                        h1 { (title) }
-                        (verdict(facts))
+                        p class="eyebrow" { (title) " of job " code { (short(&facts.job)) } ", " (moment(facts.gathered)) }
+                        h1 { (headline(facts)) }
                     }
+                    (verdict(facts))
                     (about(facts))
                     section aria-labelledby="ledger" {
                         h2 id="ledger" { "Where everything stands" }
@@ -39,6 +41,7 @@ pub fn render_html(facts: &Facts) -> String {
                     }
                     section aria-labelledby="proof" {
                         h2 id="proof" { "What is proved" }
+                        (stack(facts))
                         (counts("Each entry counts once, at the strongest evidence there is for it.", &evidence(facts), None))
                     }
                     (volumes(facts))
@@ -61,15 +64,53 @@ fn verdict(facts: &Facts) -> Markup {
     };
     let next = next(facts);
     html! {
-        p class={ "verdict " (class) } { span class="sign" aria-hidden="true" { (sign) } (facts.outcome().sentence()) }
-        dl class="figures" {
-            (figure("seen", facts.ledger.seen()))
-            (figure("succeeded", facts.lists.success))
-            (figure("failed", facts.lists.failure))
+        section class={ "answer " (class) } aria-label="Outcome" {
+            p class="verdict" { span class="sign" aria-hidden="true" { b { (sign) } } (facts.outcome().sentence()) }
+            dl class="figures" {
+                (figure("seen", facts.ledger.seen()))
+                (figure("succeeded", facts.lists.success))
+                (figure("failed", facts.lists.failure))
+            }
+            p class="next" {
+                strong { "Next: " } (next.why) "."
+                @if let Some(command) = next.command { code class="command" { (command) } }
+            }
         }
-        p class="next" {
-            "Next: " (next.why) "."
-            @if let Some(command) = next.command { code class="command" { (command) } }
+    }
+}
+
+/// What this page is about, as one would say it.
+fn headline(facts: &Facts) -> String {
+    let sources: Vec<String> = facts.sources.iter().map(|(path, _)| escape(path)).collect();
+    let from = match sources.as_slice() {
+        [] => String::new(),
+        [one] => format!(" of {one}"),
+        [first, ..] => format!(" of {first} and {} more", sources.len() - 1),
+    };
+    let content = bytes(facts.ledger.present());
+    match &facts.target {
+        Some(target) => format!("{content}{from} into {target}"),
+        None => format!("{content}{from} onto {} volumes", facts.volumes.len()),
+    }
+}
+
+/// The first characters of an id, which are enough to tell jobs apart.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// Shares of all entries by evidence, the strongest first, as one bar. The table below it says the same.
+fn stack(facts: &Facts) -> Markup {
+    let all: u64 = facts.lists.evidence.values().map(|count| count.entries).sum();
+    let share = |count: &Count| format!("width:{:.2}%", 100.0 * count.entries as f64 / all.max(1) as f64);
+    let colour = |evidence: &Evidence| Evidence::ALL.iter().rev().position(|known| known == evidence).unwrap_or(0);
+    let graded: Vec<_> = facts.lists.evidence.iter().rev().filter(|(_, count)| count.entries > 0).collect();
+    html! {
+        div class="stack" aria-hidden="true" {
+            @for (evidence, count) in &graded { span class={ "c" (colour(evidence)) } style=(share(count)) {} }
+        }
+        p class="unit" aria-hidden="true" {
+            @for (evidence, _) in &graded { span class={ "key c" (colour(evidence)) } {} (evidence.name()) " \u{a0} " }
         }
     }
 }
@@ -78,7 +119,7 @@ fn figure(name: &str, count: Count) -> Markup {
     html! {
         div {
             dt { (name) }
-            dd { (units::Count::new(count.entries)) span class="unit" { " entries, " (bytes(count)) } }
+            dd { (units::Count::new(count.entries)) span class="unit" { "entries, " (bytes(count)) } }
         }
     }
 }
@@ -103,7 +144,8 @@ fn about(facts: &Facts) -> Markup {
 }
 
 fn evidence(facts: &Facts) -> Vec<(String, Count)> {
-    facts.lists.evidence.iter().map(|(evidence, count)| (evidence.name().to_owned(), *count)).collect()
+    // The strongest first.
+    facts.lists.evidence.iter().rev().map(|(evidence, count)| (evidence.name().to_owned(), *count)).collect()
 }
 
 fn counts(caption: &str, rows: &[(String, Count)], total: Option<Count>) -> Markup {
@@ -130,7 +172,7 @@ fn volumes(facts: &Facts) -> Markup {
     html! {
         section aria-labelledby="volumes" {
             h2 id="volumes" { "Volumes" }
-            table {
+            div class="scroll" { table {
                 caption { "A sealed volume was read back from the medium and compared; the SHA-256 is that of its SHA256SUMS." }
                 thead {
                     tr {
@@ -139,7 +181,7 @@ fn volumes(facts: &Facts) -> Markup {
                     }
                 }
                 tbody { @for volume in &facts.volumes { (volume_row(facts.stage, volume)) } }
-            }
+            } }
         }
     }
 }
@@ -150,10 +192,11 @@ fn volume_row(stage: Stage, facts: &VolumeFacts) -> Markup {
     html! {
         tr {
             th scope="row" class="number" { (volume.number) }
-            td { (row.state.name()) }
+            td { span class={ "pill " (row.state.name()) } { (row.state.name()) } }
             td { (drive.join(" ")) " " code { (volume.path.display()) } }
             td class="number" { (number(facts.content.map(|content| content.entries))) }
-            td class="number" { (number(facts.content.filter(|_| stage == Stage::Completion).map(|content| content.not_arrived))) }
+            @let missing = facts.content.filter(|_| stage == Stage::Completion).map(|content| content.not_arrived);
+            td class={ "number" @if missing.is_some_and(|count| count > 0) { " missing" } } { (number(missing)) }
             td {
                 @if let Some(sealing) = &row.sealing {
                     (moment(sealing.at)) ", " (sealing.read_back) ", " (units::Bytes::new(sealing.file_bytes).decimal())

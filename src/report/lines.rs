@@ -1,4 +1,4 @@
-//! Lists with one line per entry: CSV, JSON lines, sha256sum. Streamed.
+//! Lists with one line per entry: CSV, JSON lines, sha256sum, Parquet. Streamed.
 
 use std::io::Write;
 
@@ -8,7 +8,6 @@ use crate::format::path::escape;
 use crate::format::record::EntryType;
 use crate::job::{Job, Listed};
 use crate::report::facts::{each_graded, volumes};
-use crate::report::grade::type_word;
 use crate::report::{Error, Grade, Stage};
 
 /// Form of a list.
@@ -22,26 +21,28 @@ pub enum Format {
     JsonLines,
     /// The format of the `sha256sum` program: files whose content was read.
     Sha256Sum,
+    /// A Parquet file, successes and failures.
+    Parquet,
 }
 
 /// One entry in a list.
 #[derive(Debug, Serialize)]
-struct Line {
-    path: String,
+pub(super) struct Line {
+    pub(super) path: String,
     #[serde(rename = "type")]
-    entry_type: &'static str,
-    bytes: u64,
-    modified: String,
-    sha256: String,
-    crc64nvme: String,
-    volumes: String,
-    key: String,
-    etag: String,
-    evidence: &'static str,
+    pub(super) entry_type: &'static str,
+    pub(super) bytes: u64,
+    pub(super) modified: String,
+    pub(super) sha256: String,
+    pub(super) crc64nvme: String,
+    pub(super) volumes: String,
+    pub(super) key: String,
+    pub(super) etag: String,
+    pub(super) evidence: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'static str>,
+    pub(super) failure: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 impl Line {
@@ -52,7 +53,7 @@ impl Line {
         let modified = jiff::Timestamp::new(listed.entry.facts.mtime_s, 0);
         Self {
             path: escape(&listed.path),
-            entry_type: type_word(listed.entry.facts.entry_type),
+            entry_type: listed.entry.facts.entry_type.word(),
             bytes: listed.entry.facts.size,
             modified: modified.map_or_else(|_| listed.entry.facts.mtime_s.to_string(), |time| time.to_string()),
             sha256: file.map(|read| hex(&read.sha256)).unwrap_or_default(),
@@ -93,6 +94,14 @@ pub fn write_list(job: &Job, stage: Stage, format: Format, out: &mut dyn Write) 
             serde_json::to_writer(&mut *out, &Line::of(listed, grade)).map_err(render)?;
             out.write_all(b"\n").map_err(Error::Output)
         })?,
+        Format::Parquet => {
+            let mut table = super::parquet::Table::new(out)?;
+            each_graded(job, stage, &volumes, |listed, grade| {
+                count += 1;
+                table.add(&Line::of(listed, grade))
+            })?;
+            table.finish()?;
+        }
         Format::Sha256Sum => each_graded(job, stage, &volumes, |listed, _| {
             let Some(read) = &listed.read else { return Ok(()) };
             if listed.entry.facts.entry_type != EntryType::File {
@@ -160,6 +169,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn render(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(super) fn render(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Render(Box::new(error))
 }

@@ -16,6 +16,7 @@ mod journey;
 mod json;
 mod lines;
 mod next;
+mod parquet;
 mod proof;
 mod text;
 mod write;

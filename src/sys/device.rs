@@ -37,6 +37,27 @@ pub fn facts(path: &Path) -> DeviceFacts {
     facts_at(Path::new("/sys/dev/block").join(format!("{major}:{minor}")))
 }
 
+/// Temperature of the drive that holds `path`, where the kernel has a sensor for it (NVMe; SATA with `drivetemp`).
+/// Unit: degrees Celsius.
+pub fn temperature_c(path: &Path) -> Option<f32> {
+    let device_id = std::fs::metadata(path).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device_id), rustix::fs::minor(device_id));
+    temperature_at(&Path::new("/sys/dev/block").join(format!("{major}:{minor}")))
+}
+
+fn temperature_at(link: &Path) -> Option<f32> {
+    let node = std::fs::canonicalize(link).ok()?;
+    let whole = if node.join("partition").exists() { node.parent()?.to_path_buf() } else { node };
+    let device = whole.join("device");
+    // SATA keeps its sensors in `hwmon/`, NVMe beside itself; what is there is looked at in both.
+    let sensors = [device.join("hwmon"), device].into_iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
+    let found = sensors.filter_map(Result::ok).find_map(|sensor| {
+        let is_sensor = sensor.file_name().to_string_lossy().starts_with("hwmon");
+        text(&sensor.path().join("temp1_input")).filter(|_| is_sensor)
+    })?;
+    Some(found.parse::<f32>().ok()? / 1000.0)
+}
+
 fn facts_at(link: PathBuf) -> DeviceFacts {
     let Ok(node) = std::fs::canonicalize(link) else {
         return DeviceFacts::default();
@@ -111,6 +132,18 @@ mod tests {
             size_bytes: Some(1 << 20),
         };
         assert_eq!(facts_at(part), expected);
+    }
+
+    #[test]
+    fn the_temperature_is_found_where_either_kind_of_drive_keeps_it() {
+        for sensor in ["device/hwmon/hwmon3", "device/hwmon0"] {
+            let root = tempfile::tempdir().expect("a temporary directory");
+            let dir = root.path().join("sdx").join(sensor);
+            std::fs::create_dir_all(&dir).expect("folders");
+            std::fs::write(dir.join("temp1_input"), "41500\n").expect("a file");
+            assert_eq!(temperature_at(&root.path().join("sdx")), Some(41.5));
+        }
+        assert_eq!(temperature_c(Path::new("/proc/self")), None);
     }
 
     #[test]

@@ -73,6 +73,51 @@ pub fn resident_bytes_peak() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+/// Columns of a terminal; `None` where it is none.
+pub fn terminal_columns(terminal: impl rustix::fd::AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// Runs a shell command with some environment and input, for at most so long. What it prints goes where ours goes.
+///
+/// # Errors
+/// When it cannot be started, did not end in time (it is then killed), or ended otherwise than well.
+pub fn run_hook(
+    command: &str,
+    environment: &[(&str, String)],
+    input: &[u8],
+    patience: std::time::Duration,
+) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::piped())
+        // Standard output is for what the program was asked for.
+        .stdout(Stdio::null())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that reads nothing is a good command.
+        drop(stdin.write_all(input));
+    }
+    let step = std::time::Duration::from_millis(20);
+    let mut waited = std::time::Duration::ZERO;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) };
+        }
+        if waited >= patience {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no end within {} s", patience.as_secs())));
+        }
+        std::thread::sleep(step);
+        waited += step;
+    }
+}
+
 /// The wish to stop: set once, never taken back. Clones share one flag.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag {

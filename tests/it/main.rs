@@ -2,12 +2,16 @@
 #![allow(missing_docs, reason = "tests are documented by their names")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and says aloud when it is skipped")]
 
+mod browse_cli;
+mod cli_examples;
 mod corpus;
 mod custody_cli;
 mod custody_seal;
 mod damage_flips;
 mod damage_table;
+mod docs_run;
 mod erase_volumes;
+mod exchange;
 mod extract_cli;
 mod extract_hostile;
 mod extract_kit;
@@ -46,8 +50,10 @@ mod scan_walk;
 mod second_reader;
 mod send_job;
 mod servers;
+mod settings_cli;
 mod spec;
 mod stage_job;
+mod story_kit;
 mod sys_conformance;
 mod sys_crash;
 mod sys_source;

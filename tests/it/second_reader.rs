@@ -155,3 +155,25 @@ fn walk_to(out: &Path, name: &Path) -> PathBuf {
     let direct = out.join(name);
     if direct.exists() { direct } else { out.join("source").join(name) }
 }
+
+#[test]
+fn the_second_reader_opens_with_a_code_or_a_passphrase_and_leaves_out_what_was_deleted() {
+    let story = crate::story_kit::Story::new();
+    let stage = "packmule stage /data --job ~/jobs/lab";
+    story.succeed("mkfifo /data/pipe; echo 'correct horse battery' > phrase");
+    story.succeed(&format!("{stage} --volume /mnt/a --unlock-code-file code.txt --passphrase-file phrase"));
+    story.succeed("rm /data/notes/2.txt; echo changed > /data/notes/3.txt");
+    story.succeed(&format!("{stage} --volume /mnt/b"));
+    let (a, b) = (story.path("mnt/a"), story.path("mnt/b"));
+    for kind in ["code:home/code.txt", "passphrase:home/phrase"] {
+        let (kind, file) = kind.split_once(':').unwrap();
+        let (key, out) = (format!("{kind}:{}", story.path(file).display()), story.path(kind));
+        let Some(output) = read(Path::new(&key), &out, &[&a, &b]) else { return };
+        assert!(output.status.success(), "{output:?}");
+        let compared = Command::new("diff").arg("-r").arg("--no-dereference").args([story.path("data"), out]).output();
+        let compared = compared.unwrap();
+        let said = String::from_utf8_lossy(&compared.stdout);
+        // diff cannot compare a pipe; that it stands on both sides is all it says.
+        assert!(said.lines().all(|line| line.contains("/pipe is a fifo")), "{kind}: {said}");
+    }
+}

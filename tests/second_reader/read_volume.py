@@ -5,7 +5,9 @@ It shares no code and no library with packmule: AES-256-GCM and HKDF come from `
 key slots are opened by calling the `age` program. It reads one or more volumes of a job, checks every rule it meets, and
 writes the files below a directory. It prints one line of JSON with what it found.
 
-    read_volume.py IDENTITY_FILE OUTPUT_DIR VOLUME...
+    read_volume.py KEY OUTPUT_DIR VOLUME...
+
+KEY is an age identity file, or `code:FILE` with an unlock code, or `passphrase:FILE`.
 """
 
 import calendar
@@ -13,6 +15,7 @@ import hashlib
 import hmac
 import json
 import os
+import stat
 import struct
 import subprocess
 import sys
@@ -182,11 +185,82 @@ def read_custody(root, header):
     return log
 
 
-def open_slots(root, header, identity):
+# -- key-slots.md ---------------------------------------------------------------------------------------------------
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def read_code(text):
+    """The 25 characters of an unlock code, checked."""
+    code = text.upper().replace("-", "").replace(" ", "").replace("O", "0").replace("I", "1").replace("L", "1")
+    need(len(code) == 25 and all(c in ALPHABET for c in code), "K2: not 25 characters of the alphabet")
+
+    def times(a, b):  # GF(32), x^5 + x^2 + 1
+        product = 0
+        for bit in range(5):
+            if b >> bit & 1:
+                product ^= a << bit
+        for bit in range(9, 4, -1):
+            if product >> bit & 1:
+                product ^= 0b100101 << bit - 5
+        return product
+
+    powers = [1]
+    for _ in range(30):
+        powers.append(times(powers[-1], 2))
+    for step in (1, 2):
+        total = 0
+        for place, char in enumerate(code):
+            total ^= times(ALPHABET.index(char), powers[place * step % 31])
+        need(total == 0, "K2: a character is wrong")
+    return code
+
+
+def bech32(prefix, data):
+    """BIP 173, without its limit on length."""
+    letters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+    def polymod(values):
+        check = 1
+        for value in values:
+            top = check >> 25
+            check = (check & 0x1FFFFFF) << 5 ^ value
+            for bit, term in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+                check ^= term if top >> bit & 1 else 0
+        return check
+
+    bits = int.from_bytes(data, "big") << -len(data) * 8 % 5
+    count = -(-len(data) * 8 // 5)
+    words = [bits >> 5 * (count - 1 - at) & 31 for at in range(count)]
+    head = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
+    check = polymod(head + words + [0] * 6) ^ 1
+    words += [check >> 5 * (5 - at) & 31 for at in range(6)]
+    return prefix + "1" + "".join(letters[word] for word in words)
+
+
+def identity(key, header):
+    """Text of an age identity file for what the caller holds."""
+    kind, _, path = key.partition(":")
+    if kind == "code":
+        code = read_code(open(path, encoding="ascii").read().strip())
+        seed = hkdf(code.encode(), header["salt"], b"packmule/1 unlock-code", 32)
+    elif kind == "passphrase":
+        phrase = open(path, "rb").read()
+        phrase = phrase.removesuffix(b"\n").removesuffix(b"\r")
+        salt = b"packmule/1 passphrase" + header["salt"]
+        seed = hashlib.scrypt(phrase, salt=salt, n=2**17, r=8, p=1, dklen=32, maxmem=2**28)
+    else:
+        return open(key, "rb").read()
+    return (bech32("age-secret-key-", seed).upper() + "\n").encode()
+
+
+def open_slots(root, header, key):
+    secret = identity(key, header)
     keys = {}
     for name in os.listdir(os.path.join(root, "slots")):
         run = name.removesuffix(".age")
-        done = subprocess.run(["age", "-d", "-i", identity, os.path.join(root, "slots", name)], capture_output=True, check=False)
+        slot = os.path.join(root, "slots", name)
+        done = subprocess.run(["age", "-d", "-i", "-", slot], input=secret, capture_output=True, check=False)
         need(done.returncode == 0, f"age: {done.stderr.decode(errors='replace')}")
         lines = done.stdout.decode("ascii").split("\n")
         need(lines[:3] == ["packmule-run-key 1", f"job {header['job'].hex()}", f"run {run}"] and lines[4:] == [""], "K1")
@@ -327,7 +401,9 @@ def records(plain):
         elif kind == 6:
             yield "summary", dict(zip(("entries", "extents", "problems", "content_bytes", "packs", "pack_bytes"), struct.unpack("<6Q", body), strict=True))
         elif kind == 7:
-            yield "deleted", {}
+            identity, generation, path_bytes, zero = struct.unpack_from("<QIHH", body)
+            need(zero == 0 and 16 + path_bytes == len(body), "M2: DELETED")
+            yield "deleted", {"id": identity, "generation": generation}
         else:
             need(kind >= 0x8000, f"M1: unknown kind {kind}")
 
@@ -350,7 +426,24 @@ def entry(body):
     return "entry", {
         "id": identity, "generation": generation, "type": kind, "mode": mode, "mtime": mtime_s * 10**9 + mtime_ns,
         "size": size, "extents": extents, "crc64": crc, "sha256": sha, "link": link, "path": path, "target": parts[1],
+        "device": os.makedev(major, minor), "xattrs": attributes(parts[4]),
     }  # fmt: skip
+
+
+def attributes(data):
+    """Extended attributes; a birth time cannot be set."""
+    found, at = [], 0
+    while at < len(data):
+        tag, zero, count = struct.unpack_from("<HHI", data, at)
+        value = data[at + 8 : at + 8 + count]
+        need(zero == 0 and len(value) == count, "M4")
+        need(tag in (1, 2) or tag >= 0x8000, f"M4: unknown tag {tag}")
+        if tag == 1:
+            name, _, content = value.partition(b"\0")
+            need(name, "M4: an attribute without a name")
+            found.append((name, content))
+        at += 8 + count
+    return found
 
 
 def extent(body):
@@ -383,10 +476,10 @@ def content(pack, record):
 
 # -- the whole ------------------------------------------------------------------------------------------------------
 
-def read_volume(root, identity, state):
+def read_volume(root, key, state):
     header = read_header(root)
     sealed = read_seal(root, header)
-    keys = open_slots(root, header, identity)
+    keys = open_slots(root, header, key)
     packs = {}
     for name in sorted(os.listdir(os.path.join(root, "packs"))):
         number = int(name.removesuffix(".pack"))
@@ -401,6 +494,10 @@ def read_volume(root, identity, state):
                 old = state["entries"].get(record["id"])
                 if old is None or old["generation"] < record["generation"]:
                     state["entries"][record["id"]] = record
+                elif old["generation"] == record["generation"]:
+                    need(old == record, "M10: two entries of one generation")
+            elif kind == "deleted":
+                state["deleted"][record["id"]] = max(record["generation"], state["deleted"].get(record["id"], 0))
             elif kind == "problem":
                 state["problems"].add(record["path"])
     if sealed:
@@ -432,6 +529,9 @@ def check_manifest(root, header, keys, packs):
 def write_out(state, output):
     files = 0
     out = os.fsencode(output)
+    for gone, generation in state["deleted"].items():
+        if gone in state["entries"] and state["entries"][gone]["generation"] <= generation:
+            del state["entries"][gone]
     ordered = sorted(state["entries"].values(), key=lambda record: (record["type"] == 4, record["path"]))
     for record in ordered:
         target = os.path.join(out, record["path"]) if record["path"] else out
@@ -453,19 +553,33 @@ def write_out(state, output):
             need(hashlib.sha256(data).digest() == record["sha256"] and crc64(data) == record["crc64"], f"digest of {record['path']!r}")
             with open(target, "xb") as file:
                 file.write(data)
+            for name, value in record["xattrs"]:
+                try:
+                    os.setxattr(target, name, value)
+                except OSError as error:
+                    print(f"xattr {name!r} of {record['path']!r}: {error}", file=sys.stderr)
             os.chmod(target, record["mode"])
             os.utime(target, ns=(record["mtime"], record["mtime"]))
             files += 1
+        elif record["type"] == 5:
+            os.mkfifo(target, record["mode"])
+        elif record["type"] in (7, 8) and os.geteuid() == 0:
+            os.mknod(target, record["mode"] | (stat.S_IFCHR if record["type"] == 7 else stat.S_IFBLK), record["device"])
+    # Last, because what is made inside a directory changes its time, and its mode may forbid making anything.
+    for record in sorted((r for r in ordered if r["type"] == 2), key=lambda r: r["path"], reverse=True):
+        target = os.path.join(out, record["path"]) if record["path"] else out
+        os.chmod(target, record["mode"])
+        os.utime(target, ns=(record["mtime"], record["mtime"]))
     return files
 
 
 def main():
-    identity, output, *volumes = sys.argv[1:]
-    state = {"entries": {}, "extents": {}, "problems": set(), "packs": 0}
+    key, output, *volumes = sys.argv[1:]
+    state = {"entries": {}, "deleted": {}, "extents": {}, "problems": set(), "packs": 0}
     try:
         for volume in volumes:
             below = os.path.join(volume, "packmule")
-            read_volume(below if os.path.isdir(below) else volume, identity, state)
+            read_volume(below if os.path.isdir(below) else volume, key, state)
         files = write_out(state, output)
     except Reject as rule:
         print(f"REJECTED: {rule}", file=sys.stderr)

@@ -49,6 +49,20 @@ impl EntryType {
             .into_iter()
             .find(|entry_type| entry_type.code() == code)
     }
+
+    /// What people call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "symlink",
+            Self::HardLink => "hard link",
+            Self::Fifo => "fifo",
+            Self::Socket => "socket",
+            Self::CharDevice => "character device",
+            Self::BlockDevice => "block device",
+        }
+    }
 }
 
 /// Whether the content was stable while it was read.

@@ -141,7 +141,8 @@ pub async fn connect(target: Target) -> S3Store {
     S3Store::new(aws_sdk_s3::Client::from_conf(config.build()), target)
 }
 
-fn http_client(target: &Target) -> SharedHttpClient {
+/// What requests go through: plain for an endpoint that is, else TLS.
+pub(in crate::ingest) fn http_client(target: &Target) -> SharedHttpClient {
     let builder = aws_smithy_http_client::Builder::new().pool_max_idle_per_host(target.connections_max.max(1));
     let plain = target.endpoint_url.as_ref().is_some_and(|url| url.starts_with("http://"));
     if plain {

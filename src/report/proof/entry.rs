@@ -8,7 +8,6 @@ use crate::format::record::EntryType;
 use crate::format::{hex, parse_hex};
 use crate::job::Listed;
 use crate::report::Grade;
-use crate::report::grade::type_word;
 
 /// What is proved of one path. Every member is a text, as it stands in the document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +47,7 @@ impl ProofEntry {
         let told = |text: Option<&String>| text.cloned().unwrap_or_default();
         Self {
             path: escape(&listed.path),
-            r#type: type_word(listed.entry.facts.entry_type).to_owned(),
+            r#type: listed.entry.facts.entry_type.word().to_owned(),
             bytes: listed.entry.facts.size.to_string(),
             sha256: file.map(|read| hex(&read.sha256)).unwrap_or_default(),
             crc64nvme: file.map(|read| read.crc64.to_string()).unwrap_or_default(),

@@ -1,0 +1,160 @@
+//! The other side of a comparison: a source as it is now, another job, other volumes.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::browse::{Error, Opened, list};
+use crate::digest::Sha256Stream;
+use crate::format::record::EntryType;
+use crate::job::Job;
+use crate::scan::{DirBatch, EntryKind, Root, WalkOptions, walk};
+use crate::sys::source::SourceFile;
+
+/// Bytes read at a time. Unit: bytes.
+const READ_BYTES: usize = 1 << 20;
+
+/// What the other side says of a path. What it does not know is not compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Path below the top.
+    pub path: Vec<u8>,
+    /// What it is; a further name of a file is a file here.
+    pub entry_type: EntryType,
+    /// Content bytes; files only.
+    pub size: Option<u64>,
+    /// Modification time: seconds and nanoseconds.
+    pub mtime: Option<(i64, u32)>,
+    /// SHA-256 of the content; files only.
+    pub sha256: Option<[u8; 32]>,
+    /// Where a symbolic link points.
+    pub target: Option<Vec<u8>>,
+}
+
+/// Whatever can say what it has, path by path.
+pub trait Other {
+    /// Hands everything to `take`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or `take` fails.
+    fn each(&self, take: &mut dyn FnMut(Seen) -> Result<(), Error>) -> Result<(), Error>;
+}
+
+/// A directory, as it is now.
+#[derive(Debug)]
+pub struct SourceSide {
+    /// Its top.
+    pub dir: PathBuf,
+    /// Whether every file is read and digested, instead of comparing length and time.
+    pub reads_content: bool,
+}
+
+/// Another job, as its database has it.
+pub struct JobSide<'a>(pub &'a Job);
+
+/// Other volumes.
+pub struct VolumesSide(pub Opened);
+
+impl Other for SourceSide {
+    fn each(&self, take: &mut dyn FnMut(Seen) -> Result<(), Error>) -> Result<(), Error> {
+        let root = Root::resolve(&self.dir)?;
+        let top = root.path().to_owned();
+        let mut outcome = Ok(());
+        walk(&[root], &WalkOptions::default(), |batch| {
+            outcome = self.batch(&top, &batch, take);
+            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        outcome
+    }
+}
+
+impl SourceSide {
+    fn batch(
+        &self,
+        top: &Path,
+        batch: &DirBatch,
+        take: &mut dyn FnMut(Seen) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        use std::os::unix::ffi::OsStrExt;
+        if let Some(problem) = batch.problems.first() {
+            let path = top.join(std::ffi::OsStr::from_bytes(&problem.path));
+            let source = std::io::Error::new(problem.source.kind(), format!("{}: {}", problem.kind, problem.source));
+            return Err(Error::Read { path, source });
+        }
+        for entry in &batch.entries {
+            let path = crate::scan::join(&batch.dir, &entry.name);
+            let (entry_type, target) = match &entry.kind {
+                EntryKind::File => (EntryType::File, None),
+                EntryKind::Dir => (EntryType::Directory, None),
+                EntryKind::Symlink { target } => (EntryType::Symlink, Some(target.clone())),
+                EntryKind::Fifo => (EntryType::Fifo, None),
+                EntryKind::Socket => (EntryType::Socket, None),
+                EntryKind::Block => (EntryType::BlockDevice, None),
+                EntryKind::Char => (EntryType::CharDevice, None),
+            };
+            let is_file = entry_type == EntryType::File;
+            let sha256 = match is_file && self.reads_content {
+                true => Some(digest(&top.join(std::ffi::OsStr::from_bytes(&path)))?),
+                false => None,
+            };
+            let mtime = is_file.then_some((entry.identity.mtime.seconds, entry.identity.mtime.nanos));
+            let size = is_file.then_some(entry.identity.size);
+            take(Seen { path, entry_type, size, mtime, sha256, target })?;
+        }
+        Ok(())
+    }
+}
+
+fn digest(path: &Path) -> Result<[u8; 32], Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let file = SourceFile::open(path).map_err(read)?;
+    let (mut sha256, mut buffer, mut offset) = (Sha256Stream::new(), vec![0; READ_BYTES], 0_u64);
+    loop {
+        let got = file.read_at(&mut buffer, offset).map_err(read)?;
+        if got == 0 {
+            return Ok(sha256.finish());
+        }
+        sha256.update(&buffer[..got]);
+        offset += got as u64;
+    }
+}
+
+impl Other for JobSide<'_> {
+    fn each(&self, take: &mut dyn FnMut(Seen) -> Result<(), Error>) -> Result<(), Error> {
+        self.0.list(|listed| {
+            if listed.path.is_empty() || listed.entry.state.is_deleted() {
+                return Ok(());
+            }
+            let facts = &listed.entry.facts;
+            let is_file = matches!(facts.entry_type, EntryType::File);
+            let entry_type = if facts.entry_type == EntryType::HardLink { EntryType::File } else { facts.entry_type };
+            take(Seen {
+                path: listed.path,
+                entry_type,
+                size: is_file.then_some(facts.size),
+                mtime: is_file.then_some((facts.mtime_s, facts.mtime_ns)),
+                sha256: listed.read.filter(|_| is_file).map(|read| read.sha256),
+                target: (entry_type == EntryType::Symlink).then(|| facts.target.clone()),
+            })
+        })
+    }
+}
+
+impl Other for VolumesSide {
+    fn each(&self, take: &mut dyn FnMut(Seen) -> Result<(), Error>) -> Result<(), Error> {
+        list(&self.0, |entry| {
+            if entry.path.is_empty() {
+                return Ok(());
+            }
+            let is_file = entry.entry_type == EntryType::File;
+            let entry_type = if entry.entry_type == EntryType::HardLink { EntryType::File } else { entry.entry_type };
+            take(Seen {
+                path: entry.path.clone(),
+                entry_type,
+                size: is_file.then_some(entry.size),
+                mtime: is_file.then_some((entry.mtime_s, entry.mtime_ns)),
+                sha256: is_file.then_some(entry.sha256),
+                target: (entry_type == EntryType::Symlink).then(|| entry.target.clone()),
+            })
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! What `stage` and `ingest` tell, as counts.
+
+use std::sync::atomic::Ordering;
+
+use crate::cli::events::Happening;
+use crate::cli::progress::snapshot::{VolumeSnapshot, VolumeStanding};
+use crate::cli::progress::{PROBLEMS_KEPT, Painter, lock};
+use crate::format::record::Problem;
+use crate::ingest;
+use crate::ingest::remote::probe::Endpoint;
+use crate::stage::{self, VolumeEvent};
+use crate::units::Bytes;
+
+impl Painter {
+    /// What is known to be there, where a run knows it before it begins.
+    pub(crate) fn expects(&self, entries: u64, bytes: u64) {
+        self.board.found_entries.store(entries, Ordering::Relaxed);
+        self.board.found_bytes.store(bytes, Ordering::Relaxed);
+        self.board.is_counted.store(true, Ordering::Relaxed);
+    }
+
+    fn change(&self, number: u32, change: impl FnOnce(&mut VolumeSnapshot)) {
+        let mut volumes = lock(&self.board.volumes);
+        change(volumes.entry(number).or_insert_with(|| VolumeSnapshot {
+            number,
+            path: String::new(),
+            state: VolumeStanding::Writing,
+            bytes: 0,
+            total_bytes: 0,
+            bytes_per_s: 0,
+            temperature_c: None,
+            error: None,
+        }));
+    }
+}
+
+impl stage::Monitor for Painter {
+    fn found(&self, entries: u64, bytes: u64) {
+        self.board.found_entries.fetch_add(entries, Ordering::Relaxed);
+        self.board.found_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn walked(&self) {
+        self.board.is_counted.store(true, Ordering::Relaxed);
+    }
+
+    fn read(&self, bytes: u64) {
+        self.board.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn written(&self, volume: u32, bytes: u64) {
+        self.change(volume, |volume| volume.bytes += bytes);
+    }
+
+    fn staged(&self, entries: u64, bytes: u64) {
+        self.board.done_entries.fetch_add(entries, Ordering::Relaxed);
+        self.board.done_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.board.problem_count.fetch_add(1, Ordering::Relaxed);
+        let mut problems = lock(&self.board.problems);
+        if problems.len() < PROBLEMS_KEPT {
+            problems.push(problem.clone());
+        }
+    }
+
+    fn volume(&self, number: u32, event: &VolumeEvent) {
+        match event {
+            VolumeEvent::Open { path, capacity_bytes, is_new } => {
+                let what = if *is_new { "new" } else { "goes on" };
+                let (shown, capacity) = (path.display(), Bytes::new(*capacity_bytes));
+                self.board.say(format!("volume {number} ({what}): {shown}, room for {capacity}"));
+                self.change(number, |volume| {
+                    volume.path = shown.to_string();
+                    volume.total_bytes = *capacity_bytes;
+                });
+            }
+            VolumeEvent::Recovered { cut_bytes } => {
+                let cut = Bytes::new(*cut_bytes);
+                let what = format!("volume {number}: an interrupted run was tidied up; {cut} uncommitted were cut off");
+                self.board.say(what);
+            }
+            VolumeEvent::Full => {
+                self.board.say(format!("volume {number} is full"));
+                self.change(number, |volume| volume.state = VolumeStanding::Full);
+            }
+            VolumeEvent::Sealing { total_bytes } => self.change(number, |volume| {
+                volume.state = VolumeStanding::ReadingBack;
+                volume.bytes = 0;
+                volume.total_bytes = *total_bytes;
+            }),
+            VolumeEvent::ReadBack { bytes } => self.change(number, |volume| volume.bytes += bytes),
+            VolumeEvent::Sealed(report) => {
+                self.change(number, |volume| volume.state = VolumeStanding::Sealed);
+                let what = format!("volume {number} is sealed and may be taken away: {}", Bytes::new(report.bytes));
+                self.happened(Happening::Sealed, Some(number), &what);
+            }
+            VolumeEvent::Failed { reason } => {
+                self.board.say(format!("volume {number} failed: {reason}"));
+                self.change(number, |volume| {
+                    volume.state = VolumeStanding::Failed;
+                    volume.error = Some(reason.clone());
+                });
+                self.happened(Happening::Trouble, Some(number), &format!("volume {number} failed: {reason}"));
+            }
+        }
+    }
+}
+
+impl ingest::Monitor for Painter {
+    fn endpoint(&self, endpoint: &Endpoint) {
+        tracing::info!(%endpoint, "the server was asked what it does");
+    }
+
+    fn read(&self, bytes: u64) {
+        self.board.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn objects(&self, objects: u64, bytes: u64) {
+        self.board.done_entries.fetch_add(objects, Ordering::Relaxed);
+        self.board.done_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn part(&self, _bytes: u64) {}
+}
