@@ -62,7 +62,8 @@ fn chart(journal: &Journal) -> Markup {
     let begun = Timestamp::from_second(journal.started_s).map(moment).unwrap_or_default();
     let seconds = journal.took_ms as f64 / 1000.0;
     let mean = journal.bytes_per_second().unwrap_or_else(|| journal.bytes as f64 / seconds.max(0.001));
-    let (mean, peak) = (units::BytesPerSecond::new(mean), units::BytesPerSecond::new(peak));
+    // A run shorter than a step has no rate of steps.
+    let (mean, peak) = (units::BytesPerSecond::new(mean), units::BytesPerSecond::new(peak.max(mean)));
     let alt = format!("Throughput of the run of {begun}: {mean} on average, {peak} at most");
     html! {
         figure class="journey" style="margin: 0 0 1.2em" {
@@ -81,7 +82,7 @@ fn chart(journal: &Journal) -> Markup {
 fn objects(title: &str, found: &[&Notable]) -> Markup {
     html! {
         @if !found.is_empty() {
-            div class="scroll" {
+            div class="scroll" style="margin-top: 1.2em" {
                 table {
                     caption { (title) }
                     thead { tr { th scope="col" { "Key" } th scope="col" class="number" { "Size" } th scope="col" class="number" { "Time" } th scope="col" class="number" { "Repeated" } } }
