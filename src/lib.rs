@@ -16,6 +16,8 @@ pub mod extract;
 pub mod format;
 pub mod ingest;
 pub mod job;
+pub mod keys;
+pub mod label;
 pub mod monitor;
 pub mod plan;
 pub mod report;

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-/// Large buffers come and go all the time; the system's allocator gives their pages back and clears them anew each time.
+use packmule::sys::wiping::Wiping;
+
+/// Large buffers come and go all the time; the system's allocator gives their pages back and clears them anew each time. Keys
+/// pass through libraries; what they free is wiped.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Wiping<mimalloc::MiMalloc> = Wiping(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     packmule::cli::main()

@@ -79,6 +79,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     painter.expects(entries, bytes);
     let result = ingest::ingest(&mut job, &media, target, &options, &world, &painter);
     painter.finish();
+    record(&mut job, &media, &world)?;
     let ended = finish(job, result, &Shown { to: &args.to, json: args.json, bring: true });
     match &ended {
         Ok(exit) => painter.ended(*exit, &format!("{} is {}", args.to, exit.word())),
@@ -101,6 +102,18 @@ fn expected(job: &Job) -> anyhow::Result<(u64, u64)> {
         .filter(|(state, _)| is_there(state))
         .fold((0, 0), |sum, (_, count)| (sum.0 + count.entries, sum.1 + count.bytes));
     Ok((staged.entries.saturating_sub(there.0), staged.bytes.saturating_sub(there.1)))
+}
+
+/// Appends to the custody log how much of each volume has arrived by now.
+fn record(job: &mut Job, media: &[Medium], world: &World) -> anyhow::Result<()> {
+    let now = world.clock.now();
+    for medium in media {
+        let number = medium.volume.header().number;
+        let (held, missing) = job.not_arrived(number)?;
+        let detail = format!("{} of {held} entries have arrived", held.saturating_sub(missing));
+        job.batch_durable(|batch| batch.append_event(now, "ingested", Some(number), &detail))?;
+    }
+    Ok(())
 }
 
 fn open_volumes(args: &Args, world: &World, job: &Job) -> Result<Vec<Medium>, Failure> {

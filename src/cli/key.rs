@@ -11,7 +11,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::cli::{Exit, Failure};
-use crate::crypto::{Identities, UnlockCode, identity_from_passphrase, identity_from_unlock_code};
+use crate::crypto::{Identities, Share, UnlockCode, identity_from_passphrase, identity_from_unlock_code, join_shares};
 use crate::sys::World;
 use crate::sys::secrets::{prompt_hidden, read_secret};
 use crate::volume::{self, Keyring, Volume};
@@ -35,12 +35,18 @@ pub struct KeyArgs {
     /// File that holds the unlock code
     #[arg(long, value_name = "FILE")]
     pub unlock_code_file: Option<PathBuf>,
+    /// File that holds one officer's share of a key; give as many as are needed
+    #[arg(long, value_name = "FILE")]
+    pub share: Vec<PathBuf>,
 }
 
 impl KeyArgs {
     /// Whether no option of the group was given.
     pub fn is_empty(&self) -> bool {
-        self.identity.is_empty() && self.passphrase_file.is_none() && self.unlock_code_file.is_none()
+        self.identity.is_empty()
+            && self.passphrase_file.is_none()
+            && self.unlock_code_file.is_none()
+            && self.share.is_empty()
     }
 
     /// Everything the user brought, for volumes of the job with that salt ([`crate::format::VolumeHeader::job_salt`]).
@@ -58,6 +64,14 @@ impl KeyArgs {
         }
         if let Some(path) = &self.unlock_code_file {
             add_code(&mut identities, &read_code(path)?, job_salt)?;
+        }
+        if !self.share.is_empty() {
+            let shares = self.share.iter().map(|path| read_share(path)).collect::<Result<Vec<_>, _>>()?;
+            let joined = join_shares(&shares).map_err(|error| {
+                let hint = "ask further officers for theirs: --share FILE for each".to_owned();
+                Failure::of(Exit::Key, "the shares give no key", Some(hint), error)
+            })?;
+            identities.add_text(&joined.secret).map_err(derivation)?;
         }
         if self.is_empty() {
             ask(&mut identities, job_salt)?;
@@ -120,6 +134,19 @@ pub fn volume_failure(path: &Path, error: volume::Error) -> Failure {
 pub(super) fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     read_secret(path, KEY_FILE_BYTES_MAX).map_err(|error| {
         Failure::of(Exit::Key, format!("cannot read key file {}", path.display()), Some(HINT.to_owned()), error)
+    })
+}
+
+fn derivation(error: crate::crypto::Error) -> Failure {
+    Failure::of(Exit::Key, "the key cannot be used", None, error)
+}
+
+/// The share in a file.
+fn read_share(path: &Path) -> Result<Share, Failure> {
+    let text = read_key_file(path)?;
+    Share::parse(&String::from_utf8_lossy(&text)).map_err(|error| {
+        let hint = "compare it with what its officer has".to_owned();
+        Failure::of(Exit::Key, format!("share {}", path.display()), Some(hint), error)
     })
 }
 

@@ -21,6 +21,8 @@ mod ingest;
 mod init;
 pub mod key;
 mod keygen;
+mod keys;
+mod label;
 mod log;
 mod man;
 mod plan;
@@ -43,6 +45,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::sys::process::{disable_core_dumps, lock_memory};
 
 pub use exit::{Exit, Failure};
 
@@ -82,6 +86,10 @@ enum Command {
     Init(init::Args),
     /// Make an age identity
     Keygen(keygen::Args),
+    /// Who can open volumes: show and change it, without rewriting data
+    Keys(Box<keys::Args>),
+    /// Draw the label of a drive: PDF, HTML, SVG or PNG
+    Label(label::Args),
     /// List what is on volumes: paths, sizes, times, digests
     Ls(browse::ListArgs),
     /// Print manual pages
@@ -120,6 +128,7 @@ pub fn command() -> clap::Command {
 
 /// Parses the process arguments, runs the command and returns the documented exit code.
 pub fn main() -> ExitCode {
+    harden();
     match run(std::env::args_os().collect()) {
         Ok(exit) => exit.into(),
         Err(error) => exit::render(&error).into(),
@@ -148,6 +157,15 @@ fn usage(error: &clap::Error) -> anyhow::Result<Exit> {
     Ok(if error.use_stderr() { Exit::Usage } else { Exit::Done })
 }
 
+/// Before any secret is read: no core dumps, no other process looking in, and memory locked where the limits allow all
+/// of it (each run key is locked by itself in any case).
+fn harden() {
+    if let Err(error) = disable_core_dumps() {
+        exit::warn(&format!("core dumps stay possible: {error}"));
+    }
+    lock_memory();
+}
+
 /// Runs one command.
 fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
@@ -164,6 +182,8 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Ingest(args) => ingest::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Keygen(args) => keygen::run(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Label(args) => label::run(&args),
         Command::Ls(args) => browse::list(&args),
         Command::Man(args) => man::run(&args),
         #[cfg(feature = "mount")]

@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Exit, Failure};
 use crate::crypto::{fingerprint, is_named};
+use crate::erase::check_certificate;
 use crate::format::hex;
 use crate::job::{Job, replace_file};
 use crate::report::{Checked, ProofEntry, ProofError, check_proof, pick, write_proof};
 use crate::sys::World;
-use crate::sys::secrets::open_named;
+use crate::sys::secrets::{open_named, read_secret};
 use crate::units::{Bytes, Count};
 
 /// Entries printed; `--json` has them all when the proof shows some of many.
 const LISTED_MAX: usize = 50;
+
+/// Longest certificate of erasure. Unit: bytes.
+const CERTIFICATE_BYTES_MAX: u64 = 64 << 10;
 
 /// Arguments of `packmule prove`.
 #[derive(Debug, clap::Args)]
@@ -45,7 +49,7 @@ pub struct Args {
 /// Arguments of `packmule check-proof`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The proof
+    /// The proof, or the JSON form of a certificate of erasure
     proof: PathBuf,
     /// The key that must have signed it: the words of its fingerprint, or its hex digits
     #[arg(long, value_name = "FINGERPRINT")]
@@ -117,6 +121,9 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
         let hint = "name the file that `packmule prove` wrote".to_owned();
         Failure::of(Exit::Usage, format!("cannot read {}", args.proof.display()), Some(hint), error)
     })?;
+    if let Some(exit) = certificate(args)? {
+        return Ok(exit);
+    }
     let mut listed = Vec::new();
     let checked = check_proof(BufReader::new(input), |entry| {
         if listed.len() <= LISTED_MAX {
@@ -132,6 +139,35 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let text = if args.json { json(&checked, &shown)? } else { text(args, &checked, &shown)? };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Done)
+}
+
+/// A certificate of erasure, if it is one.
+fn certificate(args: &CheckArgs) -> anyhow::Result<Option<Exit>> {
+    let bytes = match read_secret(&args.proof, CERTIFICATE_BYTES_MAX) {
+        Ok(bytes) if bytes.starts_with(b"{\n  \"packmule_erasure\"") => bytes,
+        _ => return Ok(None),
+    };
+    let Some(certificate) = check_certificate(&bytes) else {
+        let message = "the certificate of erasure was altered, or is not signed by the key it names";
+        return Err(Failure::new(Exit::Integrity, message, "believe nothing in it; ask for it again").into());
+    };
+    let is_expected = |expected: &str| expected == certificate.key || is_named_words(&certificate.signed_by, expected);
+    if let Some(expected) = args.signed_by.as_deref().filter(|expected| !is_expected(expected)) {
+        let message = format!("it is signed by {}, not by {expected}", certificate.signed_by);
+        return Err(Failure::new(Exit::Integrity, message, "believe it only if you know that key").into());
+    }
+    let text = if args.json {
+        serde_json::to_string_pretty(&certificate)? + "\n"
+    } else {
+        certificate.to_text() + "\nthe signature holds\n"
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(Some(Exit::Done))
+}
+
+fn is_named_words(words: &str, text: &str) -> bool {
+    let plain = |text: &str| text.to_ascii_lowercase().replace([' ', '-'], "");
+    plain(words) == plain(text)
 }
 
 fn json(checked: &Checked, shown: &[ProofEntry]) -> anyhow::Result<String> {

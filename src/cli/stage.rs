@@ -75,6 +75,12 @@ pub struct Args {
     /// Largest pack
     #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "How")]
     pack_size: Bytes,
+    /// Whom to call about a drive that was found: into its README.txt and onto its label, a line each
+    #[arg(long, value_name = "TEXT", help_heading = "How")]
+    contact: Vec<String>,
+    /// Put this program and the documents of the format onto each drive, so that it can be read anywhere
+    #[arg(long, help_heading = "How")]
+    self_carrying: bool,
     /// Leave the volumes open at the end, for more to come
     #[arg(long, help_heading = "How")]
     no_seal: bool,
@@ -153,6 +159,10 @@ fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
         options.passphrase = Some(passphrase);
     }
     if let Some(path) = &args.unlock_code_file {
+        if let Some(volume) = args_volumes(&options).find(|volume| is_below(path, volume)) {
+            let message = format!("the unlock code would be on the drive it opens ({})", volume.display());
+            return Err(Failure::new(Exit::Usage, message, "name a file elsewhere, and send it by another way").into());
+        }
         options.unlock_code = Some(unlock_code(path)?);
     }
     let exclude = args.exclude.iter().map(|pattern| Rule::Exclude(pattern.clone()));
@@ -166,12 +176,27 @@ fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
     options.threads = args.threads.unwrap_or(options.threads);
     options.pack_bytes_max = args.pack_size.get().clamp(80 << 20, crate::format::PACK_BYTES_MAX);
     options.seals = !args.no_seal;
+    options.contact = (!args.contact.is_empty()).then(|| args.contact.join("\n"));
+    options.self_carrying = args.self_carrying;
     options.stop = stop;
     Ok(options)
 }
 
+fn args_volumes(options: &Options) -> impl Iterator<Item = &Path> {
+    options.volumes.iter().map(|place| place.path.as_path())
+}
+
+/// Whether a file is, or would be, below that directory, however the two are written.
+fn is_below(file: &Path, dir: &Path) -> bool {
+    let dir_of_file = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (crate::sys::secrets::resolved(dir_of_file), crate::sys::secrets::resolved(dir)) {
+        (Ok(file), Ok(dir)) => file.starts_with(dir),
+        _ => file.starts_with(dir),
+    }
+}
+
 /// The code in the file; a new one, written with mode 0600, if there is no file yet.
-fn unlock_code(path: &Path) -> Result<UnlockCode, Failure> {
+pub(super) fn unlock_code(path: &Path) -> Result<UnlockCode, Failure> {
     match read_secret(path, 64 << 10) {
         Ok(text) => UnlockCode::parse(&String::from_utf8_lossy(&text))
             .map_err(|error| key_failure(path, "holds no unlock code", error)),

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::cli::key::{KeyArgs, volume_failure};
 use crate::cli::{Exit, Failure};
 use crate::crypto::Identities;
+use crate::job::Job;
 use crate::monitor::Monitor;
 use crate::sys::World;
 use crate::units::{Bytes, Count};
@@ -25,10 +26,13 @@ pub struct Args {
     #[arg(id = "volume", required = true, value_name = "VOLUME")]
     volumes: Vec<PathBuf>,
     /// Check without a key: checksums and structure; nothing is learnt of the contents
-    #[arg(long, conflicts_with_all = ["identity", "passphrase_file", "unlock_code_file"])]
+    #[arg(long, conflicts_with_all = ["identity", "passphrase_file", "unlock_code_file", "share"])]
     keyless: bool,
     #[command(flatten)]
     key: KeyArgs,
+    /// Job directory: write down in its custody log what this check came to
+    #[arg(long, value_name = "DIR")]
+    job: Option<PathBuf>,
     /// With a key, compare the SHA-256 of every pack as well
     #[arg(long)]
     sums: bool,
@@ -56,6 +60,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let report = verify::verify(&world, &args.volumes, &options, &bar);
     bar.0.finish_and_clear();
     let report = report.map_err(failure)?;
+    if let Some(dir) = &args.job {
+        record(dir, &report, &world)?;
+    }
     let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { text(&report)? };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(match () {
@@ -63,6 +70,19 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         () if !report.keys_missing.is_empty() => Exit::Key,
         () => Exit::Done,
     })
+}
+
+/// Appends what the check came to to the job's custody log, volume by volume.
+fn record(dir: &std::path::Path, report: &Report, world: &World) -> anyhow::Result<()> {
+    let mut job = Job::open(dir).map_err(super::status::failure)?;
+    let now = world.clock.now();
+    for volume in report.volumes.iter().filter(|volume| volume.job == job.id().to_string()).collect::<Vec<_>>() {
+        let findings = report.findings.iter().filter(|finding| finding.volume == volume.number).count();
+        let how = if report.keyed { "with a key" } else { "without a key" };
+        let detail = format!("{how}, read {}: {findings} findings", volume.read);
+        job.batch_durable(|batch| batch.append_event(now, "verified", Some(volume.number), &detail))?;
+    }
+    Ok(())
 }
 
 /// The identities for the job of the volumes; `None` when no volume has a readable header to take the salt from.

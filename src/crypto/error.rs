@@ -44,6 +44,12 @@ pub enum Error {
         /// Why; never quotes the file.
         reason: String,
     },
+    /// Shares do not give a key.
+    #[error("the shares cannot be used: {reason}")]
+    Share {
+        /// Why; never quotes them.
+        reason: String,
+    },
     /// An unlock code was mistyped.
     #[error("the unlock code is mistyped: {reason}")]
     UnlockCode {

@@ -8,6 +8,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::crypto::{Error, UnlockCode};
+use crate::format::SlotRecipient;
 use crate::sys::RandomSource;
 
 const SECRET_PREFIX: Hrp = Hrp::parse_unchecked("age-secret-key-");
@@ -15,7 +16,10 @@ const SECRET_PREFIX: Hrp = Hrp::parse_unchecked("age-secret-key-");
 const SCRYPT_LOG_N: u8 = 17;
 
 /// The people and codes a job's slots are wrapped for, as age understands them.
-pub struct Recipients(Vec<Box<dyn age::Recipient + Send>>);
+pub struct Recipients {
+    parsed: Vec<Box<dyn age::Recipient + Send>>,
+    named: Vec<SlotRecipient>,
+}
 
 impl Recipients {
     /// Reads recipients as text: `age1...`, `ssh-ed25519 ...`, `ssh-rsa ...`, or a plugin's `age1NAME1...`.
@@ -23,11 +27,25 @@ impl Recipients {
     /// # Errors
     /// Names the first that age does not understand, or whose plugin is not installed.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
-        texts.into_iter().map(parse_recipient).collect::<Result<_, _>>().map(Self)
+        Self::of(&texts.into_iter().map(SlotRecipient::of).collect::<Vec<_>>())
+    }
+
+    /// Recipients whose kinds are known.
+    ///
+    /// # Errors
+    /// Names the first that age does not understand, or whose plugin is not installed.
+    pub fn of(named: &[SlotRecipient]) -> Result<Self, Error> {
+        let parsed = named.iter().map(|recipient| parse_recipient(&recipient.text)).collect::<Result<_, _>>()?;
+        Ok(Self { parsed, named: named.to_vec() })
+    }
+
+    /// The same as they were given.
+    pub fn named(&self) -> &[SlotRecipient] {
+        &self.named
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Recipient> {
-        self.0.iter().map(|recipient| recipient.as_ref() as &dyn age::Recipient)
+        self.parsed.iter().map(|recipient| recipient.as_ref() as &dyn age::Recipient)
     }
 }
 
@@ -73,6 +91,10 @@ impl Identities {
             let identity = age::ssh::Identity::from_buffer(text, None).map_err(|error| wrong(error.to_string()))?;
             self.0.push(Box::new(identity));
             return Ok(());
+        }
+        let is_share = |line: &[u8]| line.get(..15).is_some_and(|head| head.eq_ignore_ascii_case(b"packmule-share-"));
+        if text.split(|byte| *byte == b'\n').any(is_share) {
+            return Err(wrong("it is one officer's share: give it as --share, with the others".to_owned()));
         }
         let file = age::IdentityFile::from_buffer(text).map_err(|error| wrong(error.to_string()))?;
         let identities = file.into_identities().map_err(|error| wrong(error.to_string()))?;
@@ -146,7 +168,21 @@ fn trim_line_end(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(b"\r").unwrap_or(bytes)
 }
 
-fn from_seed(seed: &[u8; 32]) -> Result<IdentityText, Error> {
+/// The secret of an identity in its text form.
+pub(super) fn seed_of(secret: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
+    let wrong = |reason: &str| Error::Identity { reason: reason.to_owned() };
+    let (prefix, bytes) = bech32::decode(secret).map_err(|_| wrong("it is not an age identity"))?;
+    let bytes = Zeroizing::new(bytes);
+    let mut seed = Zeroizing::new([0; 32]);
+    if prefix != SECRET_PREFIX || bytes.len() != seed.len() {
+        return Err(wrong("it is not an age identity"));
+    }
+    seed.copy_from_slice(&bytes);
+    Ok(seed)
+}
+
+/// The identity whose secret is `seed`.
+pub(super) fn from_seed(seed: &[u8; 32]) -> Result<IdentityText, Error> {
     let wrong = |reason: String| Error::Identity { reason };
     let secret =
         bech32::encode_upper::<bech32::Bech32>(SECRET_PREFIX, seed).map_err(|error| wrong(error.to_string()))?;

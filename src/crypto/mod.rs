@@ -8,14 +8,19 @@ mod error;
 mod frames;
 mod identity;
 mod run;
+mod shares;
 mod signing;
 mod slot;
 mod unlock;
 
+pub use crate::format::SlotRecipient;
 pub use error::Error;
 pub use frames::{FRAME_PREFIX_BYTES, FrameTicket, OpeningKey, SealingKey, open_footer, seal_footer};
-pub use identity::{Identities, Recipients, identity_from_passphrase, identity_from_unlock_code, new_identity};
+pub use identity::{
+    Identities, IdentityText, Recipients, identity_from_passphrase, identity_from_unlock_code, new_identity,
+};
 pub use run::RunKey;
+pub use shares::{Share, join_shares, split_new};
 pub use signing::{PublicKey, Purpose, Signature, SigningKey, fingerprint, is_named, is_signed};
-pub use slot::{open_slot, seal_slot};
+pub use slot::{OpenedSlot, open_slot, seal_slot, stanzas, unwrap_slot};
 pub use unlock::{UNLOCK_CODE_TEXT_BYTES, UnlockCode};

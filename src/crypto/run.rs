@@ -2,15 +2,25 @@
 
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::format::{PackHeader, RunId};
 use crate::sys::RandomSource;
+use crate::sys::secrets::{Locked, lock_in_memory};
 
 /// The key of one run. Kept in memory only; leaves it only wrapped in a slot.
 pub struct RunKey {
     run: RunId,
-    key: Zeroizing<[u8; 32]>,
+    /// Unlocked after the key is wiped and before its memory is given back.
+    _locked: Option<Locked>,
+    /// On the heap, so that moving the value leaves no copies behind.
+    key: Box<Zeroizing<[u8; 32]>>,
+}
+
+impl Drop for RunKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
 }
 
 /// A derived key and the public commitment to it.
@@ -24,13 +34,16 @@ impl RunKey {
     pub fn fresh(random: &dyn RandomSource) -> Self {
         let mut run = [0; 16];
         random.fill(&mut run);
-        let mut key = Zeroizing::new([0; 32]);
-        random.fill(&mut *key);
-        Self { run: RunId(run), key }
+        let mut key = Box::new(Zeroizing::new([0; 32]));
+        random.fill(&mut **key);
+        let locked = lock_in_memory(&**key);
+        Self { run: RunId(run), key, _locked: locked }
     }
 
     pub(super) fn opened(run: RunId, key: Zeroizing<[u8; 32]>) -> Self {
-        Self { run, key }
+        let key = Box::new(key);
+        let locked = lock_in_memory(&**key);
+        Self { run, key, _locked: locked }
     }
 
     pub(super) fn secret(&self) -> &Zeroizing<[u8; 32]> {
@@ -52,7 +65,7 @@ impl RunKey {
 
     fn derive(&self, salt: &[u8; 32], info: &[&[u8]]) -> Derived {
         let mut okm = Zeroizing::new([0_u8; 64]);
-        Hkdf::<Sha256>::new(Some(salt), &*self.key)
+        Hkdf::<Sha256>::new(Some(salt), &**self.key)
             .expand_multi_info(info, &mut *okm)
             .expect("64 bytes are within HKDF-SHA-256's limit of 255 blocks");
         let mut derived = Derived { key: Zeroizing::new([0; 32]), commitment: [0; 32] };

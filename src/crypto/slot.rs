@@ -5,7 +5,15 @@ use std::io::{Read, Write};
 use zeroize::Zeroizing;
 
 use crate::crypto::{Error, Identities, Recipients, RunKey};
-use crate::format::{JobId, RunId, SLOT_BYTES_MAX, SlotText};
+use crate::format::{JobId, RunId, SLOT_BYTES_MAX, SlotRecipient, SlotText};
+
+/// A slot that was opened.
+pub struct OpenedSlot {
+    /// The key it holds.
+    pub key: RunKey,
+    /// Whom it is for; empty in slots that do not say.
+    pub recipients: Vec<SlotRecipient>,
+}
 
 /// Wraps a run key for all recipients.
 ///
@@ -14,7 +22,8 @@ use crate::format::{JobId, RunId, SLOT_BYTES_MAX, SlotText};
 pub fn seal_slot(job: JobId, run: &RunKey, recipients: &Recipients) -> Result<Vec<u8>, Error> {
     let failed = |reason: String| Error::Slot { reason };
     let encryptor = age::Encryptor::with_recipients(recipients.iter()).map_err(|error| failed(error.to_string()))?;
-    let text = SlotText { job, run: run.run(), key: run.secret().clone() }.encode();
+    let recipients = recipients.named().to_vec();
+    let text = SlotText { job, run: run.run(), key: Zeroizing::new(**run.secret()), recipients }.encode();
     let mut file = Vec::new();
     let mut writer = encryptor.wrap_output(&mut file).map_err(|error| failed(error.to_string()))?;
     writer.write_all(text.as_bytes()).map_err(|error| failed(error.to_string()))?;
@@ -28,6 +37,14 @@ pub fn seal_slot(job: JobId, run: &RunKey, recipients: &Recipients) -> Result<Ve
 /// [`Error::NoMatchingIdentity`] when none of the identities fits, [`Error::Slot`] when the file is damaged,
 /// [`Error::Format`] when its text is not a slot of that job and run.
 pub fn open_slot(file: &[u8], job: JobId, run: RunId, identities: &Identities) -> Result<RunKey, Error> {
+    unwrap_slot(file, job, run, identities).map(|slot| slot.key)
+}
+
+/// Opens a slot of that job and run, and says whom it is for.
+///
+/// # Errors
+/// Those of [`open_slot`].
+pub fn unwrap_slot(file: &[u8], job: JobId, run: RunId, identities: &Identities) -> Result<OpenedSlot, Error> {
     let failed = |error: age::DecryptError| match error {
         age::DecryptError::NoMatchingKeys => Error::NoMatchingIdentity,
         other => Error::Slot { reason: other.to_string() },
@@ -37,10 +54,20 @@ pub fn open_slot(file: &[u8], job: JobId, run: RunId, identities: &Identities) -
     }
     let decryptor = age::Decryptor::new_buffered(file).map_err(failed)?;
     let reader = decryptor.decrypt(identities.iter()).map_err(failed)?;
-    let mut text = Zeroizing::new(Vec::with_capacity(256));
+    let mut text = Zeroizing::new(Vec::with_capacity(file.len()));
     reader.take(SLOT_BYTES_MAX).read_to_end(&mut text).map_err(|error| Error::Slot { reason: error.to_string() })?;
     let slot = SlotText::decode(&text, job, run)?;
-    Ok(RunKey::opened(slot.run, slot.key))
+    Ok(OpenedSlot { key: RunKey::opened(slot.run, slot.key), recipients: slot.recipients })
+}
+
+/// Kinds of the stanzas of an age file, which anybody can see: `X25519`, `ssh-ed25519`, ... Grease, which is there so
+/// that readers stay used to stanzas they do not know, is left out.
+pub fn stanzas(file: &[u8]) -> Vec<String> {
+    let header = file.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"--- "));
+    let kinds =
+        header.filter_map(|line| line.strip_prefix(b"-> ")).filter_map(|line| line.split(|byte| *byte == b' ').next());
+    let kinds = kinds.map(|kind| String::from_utf8_lossy(kind).into_owned());
+    kinds.filter(|kind| !kind.ends_with("-grease")).collect()
 }
 
 #[cfg(test)]
@@ -66,8 +93,12 @@ mod tests {
             assert_eq!(opened.is_ok(), at < 2);
             if let Ok(opened) = opened {
                 assert_eq!(**opened.secret(), **run.secret());
+                let slot = unwrap_slot(&file, JOB, run.run(), &identities).expect("opens");
+                let texts: Vec<&str> = slot.recipients.iter().map(|one| one.text.as_str()).collect();
+                assert_eq!(texts, [people[0].recipient.as_str(), people[1].recipient.as_str()]);
             }
         }
+        assert_eq!(stanzas(&file), ["X25519", "X25519"]);
         assert!(matches!(open_slot(&file, JOB, run.run(), &Identities::none()), Err(Error::NoMatchingIdentity)));
     }
 

@@ -5,8 +5,10 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::{Purpose, SigningKey, fingerprint, is_signed};
 use crate::erase::Error;
 use crate::erase::wipe::Doomed;
+use crate::format::parse_hex;
 use crate::job::Job;
 use crate::units;
 
@@ -48,9 +50,20 @@ pub(super) fn begun(job: &Job, volume: u32) -> Result<Option<Inventory>, Error> 
     Ok(event.and_then(|event| serde_json::from_str(&event.detail).ok()))
 }
 
+/// What an overwriting of files comes to, in the words of NIST SP 800-88.
+pub(super) const LEVEL: &str = "Clear, after destruction of the keys (cryptographic erase) of all that was encrypted";
+/// What must be said beside it.
+pub(super) const LIMITS: &str = "Flash drives may keep old copies of overwritten blocks out of reach of any program; those are \
+ciphertext whose keys were destroyed here. Other volumes of the job that are not erased may hold slots of the same keys.";
+
 /// What was destroyed, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Certificate {
+    /// Version of this document.
+    pub packmule_erasure: u32,
+    /// Level of NIST SP 800-88.
+    pub level: String,
     /// The job.
     pub job: String,
     /// The volume's number.
@@ -83,9 +96,34 @@ pub struct Certificate {
     pub free_space_bytes: Option<u64>,
     /// The program and its version.
     pub program: String,
+    /// Fingerprint of the key that signed.
+    pub signed_by: String,
+    /// That key, 64 hex digits.
+    pub key: String,
+    /// Ed25519 signature over this document as `to_json` gives it with an empty `signature`; 128 hex digits.
+    pub signature: String,
+}
+
+/// Reads a certificate and checks its signature. `None` when it is not one, or not signed by the key it names.
+pub fn check_certificate(bytes: &[u8]) -> Option<Certificate> {
+    let certificate: Certificate = serde_json::from_slice(bytes).ok()?;
+    let (key, signature) = (parse_hex(&certificate.key)?, parse_hex(&certificate.signature)?);
+    let blank = Certificate { signature: String::new(), ..certificate.clone() };
+    let message = blank.to_json().ok()?;
+    let holds = certificate.packmule_erasure == 1
+        && certificate.signed_by == fingerprint(&key)
+        && is_signed(&key, Purpose::Erasure, message.as_bytes(), &signature);
+    holds.then_some(certificate)
 }
 
 impl Certificate {
+    pub(super) fn sign(&mut self, key: &SigningKey) -> Result<(), Error> {
+        self.signed_by = fingerprint(&key.public());
+        self.key = hex(&key.public());
+        self.signature = hex(&key.sign(Purpose::Erasure, self.to_json()?.as_bytes()));
+        Ok(())
+    }
+
     /// The certificate as one JSON document.
     pub(super) fn to_json(&self) -> Result<String, Error> {
         serde_json::to_string_pretty(self).map_err(Error::Certificate).map(|text| text + "\n")
@@ -134,15 +172,10 @@ impl Certificate {
             None => writeln!(out, "  4. Free space was not overwritten.")?,
         }
         writeln!(out, "  5. All files removed.\n")?;
-        writeln!(
-            out,
-            "Corresponds to Clear in NIST SP 800-88 for magnetic drives. Flash drives may keep old copies of"
-        )?;
-        writeln!(
-            out,
-            "overwritten blocks out of reach of any program; those are ciphertext. Other volumes of the job that"
-        )?;
-        writeln!(out, "are not erased may hold slots of the same keys.")
+        writeln!(out, "Level of NIST SP 800-88: {}.", self.level)?;
+        writeln!(out, "{LIMITS}\n")?;
+        writeln!(out, "Signed by      {}", self.signed_by)?;
+        writeln!(out, "Signature      {} (of the JSON form)", self.signature)
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod certificate;
 mod error;
+mod page;
 mod permission;
 mod wipe;
 
@@ -23,7 +24,7 @@ use crate::job::{self, Job, REPORT_DIR, VolumeRow, VolumeState, ensure_dir, repl
 use crate::sys::World;
 use crate::volume::{self, PACKMULE, VOLUME, Volume};
 
-pub use certificate::{Certificate, Inventory};
+pub use certificate::{Certificate, Inventory, check_certificate};
 pub use error::Error;
 pub use permission::Proof;
 
@@ -150,7 +151,10 @@ fn finish(
     wiped: &wipe::Wiped,
 ) -> Result<Outcome, Error> {
     let number = row.volume.number;
-    let certificate = Certificate {
+    let key = job.signing_key().cloned();
+    let mut certificate = Certificate {
+        packmule_erasure: 1,
+        level: certificate::LEVEL.to_owned(),
         job: job.id().to_string(),
         volume: number,
         volume_id: row.volume.id.to_string(),
@@ -167,16 +171,24 @@ fn finish(
         read_back: wiped.read_back.map_or("nothing was left to read back", ReadBack::word).to_owned(),
         free_space_bytes: options.free_space.then_some(wiped.free_space_bytes),
         program: format!("packmule {}", env!("CARGO_PKG_VERSION")),
+        signed_by: String::new(),
+        key: String::new(),
+        signature: String::new(),
     };
+    if let Some(key) = key {
+        certificate.sign(&key)?;
+    }
     let dir = job.dir().join(REPORT_DIR);
     ensure_dir(&*world.fs, &dir)?;
     let text_path = dir.join(format!("erased-volume-{number}.txt"));
     let document = certificate.to_json()?;
-    for (path, text) in [(text_path.clone(), certificate.to_text()), (text_path.with_extension("json"), document)] {
-        replace_file(&*world.fs, &path, |out| {
-            let failed = |source| job::Error::File { path: path.clone(), doing: "write", source };
-            out.write_all(text.as_bytes()).map_err(failed)
-        })?;
+    let forms = [
+        (text_path.clone(), certificate.to_text()),
+        (text_path.with_extension("html"), page::certificate(&certificate)),
+        (text_path.with_extension("json"), document),
+    ];
+    for (path, text) in &forms {
+        put(world, path, text)?;
     }
     let detail = certificate.to_json()?;
     let at = world.clock.now();
@@ -184,5 +196,20 @@ fn finish(
         batch.erase_volume(number, at)?;
         batch.append_event(at, "erased", Some(number), &detail)
     })?;
+    let erased: Vec<Certificate> = job
+        .events()?
+        .iter()
+        .filter(|event| event.kind == "erased")
+        .filter_map(|event| serde_json::from_str(&event.detail).ok())
+        .collect();
+    put(world, &dir.join("erased-drives.html"), &page::batch(&job.id().to_string(), &erased))?;
     Ok(Outcome::Erased(Box::new(certificate), text_path))
+}
+
+fn put(world: &World, path: &Path, text: &str) -> Result<(), Error> {
+    replace_file(&*world.fs, path, |out| {
+        let failed = |source| job::Error::File { path: path.to_owned(), doing: "write", source };
+        out.write_all(text.as_bytes()).map_err(failed)
+    })?;
+    Ok(())
 }

@@ -31,7 +31,7 @@ pub use pack::{
     PACK_BYTES_DEFAULT, PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, PackKind,
 };
 pub use seal::{ReadBack, SealSignature, Sealed, SumLine, parse_sums, render_sums, sums_root};
-pub use slot::{SLOT_BYTES_MAX, SlotText};
+pub use slot::{SLOT_BYTES_MAX, SlotRecipient, SlotText};
 pub use volume::{VOLUME_HEADER_BYTES, VolumeHeader};
 
 /// Version of the format this crate writes, and the only one it reads.

@@ -248,9 +248,14 @@ fn is_volume_file(path: &str) -> bool {
     let pack = |name: &str| {
         name.strip_suffix(".pack").is_some_and(|number| number.len() == 8 && number.bytes().all(|b| b.is_ascii_digit()))
     };
+    let reader = |name: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        !name.is_empty() && name.len() <= 64 && !name.starts_with('.') && name.bytes().all(is_plain)
+    };
     matches!(path, "README.txt" | "VOLUME" | "MANIFEST")
         || path.strip_prefix("slots/").is_some_and(slot)
         || path.strip_prefix("packs/").is_some_and(pack)
+        || path.strip_prefix("reader/").is_some_and(reader)
 }
 
 #[cfg(test)]
@@ -335,12 +340,27 @@ mod tests {
     #[test]
     fn sums_name_only_files_a_volume_has() {
         let line = |path: &str| format!("{}  {path}\n", "ab".repeat(32));
-        for path in
-            ["README.txt", "VOLUME", "MANIFEST", "packs/00000001.pack", &format!("slots/{}.age", "0f".repeat(16))]
-        {
+        for path in [
+            "README.txt",
+            "VOLUME",
+            "MANIFEST",
+            "packs/00000001.pack",
+            "reader/volume.md",
+            &format!("slots/{}.age", "0f".repeat(16)),
+        ] {
             assert!(parse_sums(line(path).as_bytes()).is_ok(), "{path}");
         }
-        for path in ["../x", "/etc/passwd", "packs/1.pack", "packs/../VOLUME", "SEALED", "SHA256SUMS", ""] {
+        for path in [
+            "../x",
+            "reader/../x",
+            "reader/.x",
+            "/etc/passwd",
+            "packs/1.pack",
+            "packs/../VOLUME",
+            "SEALED",
+            "SHA256SUMS",
+            "",
+        ] {
             assert!(parse_sums(line(path).as_bytes()).is_err(), "{path}");
         }
         assert!(parse_sums([line("VOLUME"), line("VOLUME")].concat().as_bytes()).is_err());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use crate::format::JobId;
+use crate::format::{JobId, SlotRecipient};
 use crate::job::error::{During, array, from_db, to_db};
 use crate::job::rows::{at_ns, timestamp};
 use crate::job::{Caches, Error, Job, ensure_dir, paths, schema, signing};
@@ -215,6 +215,19 @@ impl Job {
         rows.collect::<Result<_, _>>().during(doing)
     }
 
+    /// The same with their kinds.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn slot_recipients(&self) -> Result<Vec<SlotRecipient>, Error> {
+        let doing = "read the recipients";
+        let mut query =
+            self.db.prepare_cached("SELECT kind, recipient FROM recipients ORDER BY number").during(doing)?;
+        let rows =
+            query.query_map([], |row| Ok(SlotRecipient { kind: row.get(0)?, text: row.get(1)? })).during(doing)?;
+        rows.collect::<Result<_, _>>().during(doing)
+    }
+
     /// A setting by its name.
     ///
     /// # Errors
@@ -242,8 +255,25 @@ impl crate::job::Batch<'_> {
     /// # Errors
     /// When the database fails.
     pub fn add_recipient(&mut self, recipient: &str) -> Result<(), Error> {
-        let sql = "INSERT OR IGNORE INTO recipients (recipient) VALUES (?1)";
-        self.db.execute(sql, [recipient]).map(drop).during("keep a recipient")
+        self.add_recipient_as(&SlotRecipient::of(recipient))
+    }
+
+    /// Adds a recipient of a known kind; one that is there already stays as it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn add_recipient_as(&mut self, recipient: &SlotRecipient) -> Result<(), Error> {
+        let sql = "INSERT OR IGNORE INTO recipients (kind, recipient) VALUES (?1, ?2)";
+        self.db.execute(sql, [&recipient.kind, &recipient.text]).map(drop).during("keep a recipient")
+    }
+
+    /// Takes a recipient away: later runs do not wrap their keys for it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn remove_recipient(&mut self, recipient: &str) -> Result<(), Error> {
+        let sql = "DELETE FROM recipients WHERE recipient = ?1";
+        self.db.execute(sql, [recipient]).map(drop).during("take a recipient away")
     }
 
     /// Adds a tree to be staged, and says which entry its top is. A prefix that is there already gets the new path.

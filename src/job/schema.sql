@@ -11,7 +11,7 @@ CREATE TABLE sources (
     entry  INTEGER NOT NULL
 );
 
-CREATE TABLE recipients (number INTEGER PRIMARY KEY, recipient TEXT NOT NULL UNIQUE);
+CREATE TABLE recipients (number INTEGER PRIMARY KEY, recipient TEXT NOT NULL UNIQUE, kind TEXT NOT NULL);
 
 CREATE TABLE runs (
     run_id     BLOB PRIMARY KEY,

@@ -12,6 +12,7 @@ mod item;
 mod lane;
 mod large;
 mod monitor;
+mod reader;
 mod readme;
 mod seal;
 mod shelf;
@@ -28,7 +29,9 @@ use std::sync::{Arc, Mutex};
 use zeroize::Zeroizing;
 
 use crate::census::{self, Merge, Top};
-use crate::crypto::{Recipients, RunKey, UnlockCode, identity_from_passphrase, identity_from_unlock_code, seal_slot};
+use crate::crypto::{
+    Recipients, RunKey, SlotRecipient, UnlockCode, identity_from_passphrase, identity_from_unlock_code, seal_slot,
+};
 use crate::format::{FRAME_PLAIN_BYTES_DEFAULT, JobId, PACK_BYTES_DEFAULT};
 use crate::job::{Count, Job, Ledger, Run, State};
 use crate::scan::{Root, Selection, WalkOptions};
@@ -78,6 +81,10 @@ pub struct Options {
     pub special_files: bool,
     /// Whether volumes are sealed when all is staged.
     pub seals: bool,
+    /// Whom to call about a drive, for its `README.txt` and label; the job keeps it.
+    pub contact: Option<String>,
+    /// Whether volumes carry this program and the documents of the format.
+    pub self_carrying: bool,
     /// Set by the user to stop.
     pub stop: StopFlag,
 }
@@ -101,6 +108,8 @@ impl Options {
             one_file_system: false,
             special_files: true,
             seals: true,
+            contact: None,
+            self_carrying: false,
             stop: StopFlag::new(),
         }
     }
@@ -135,11 +144,11 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
     let roots = Root::resolve_all(&options.sources)?;
     let mut job = open_job(&options, &roots, world)?;
     let run = Arc::new(RunKey::fresh(&*world.random));
-    let recipients = job.recipients()?;
+    let recipients = job.slot_recipients()?;
     if recipients.is_empty() {
         return Err(Error::NoRecipient);
     }
-    let recipients = Recipients::parse(recipients.iter().map(String::as_str))?;
+    let recipients = Recipients::of(&recipients)?;
     let slot = seal_slot(job.id(), &run, &recipients)?;
     let started = Run {
         id: run.run(),
@@ -153,6 +162,9 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
     job.batch_durable(|tx| tx.put_run(&started))?;
     job.batch(|tx| tx.retry_problems())?;
     let shelf = shelf::open(&mut job, world, &run, &slot, &options.volumes, &*monitor)?;
+    if options.self_carrying {
+        shelf.iter().try_for_each(|shelved| reader::carry(&shelved.volume))?;
+    }
     let ran = run_engine(&options, &mut job, world, &run, roots, shelf, &monitor)?;
     let (ran, volumes) = ran;
 
@@ -186,15 +198,19 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
 /// Opens the job, or makes it on the first run; adds what recipients are new.
 fn open_job(options: &Options, roots: &[Root], world: &World) -> Result<Job, Error> {
     let mut job = census::open_job(&options.job, roots, world)?;
-    let mut recipients = options.recipients.clone();
+    let mut recipients: Vec<SlotRecipient> = options.recipients.iter().map(|text| SlotRecipient::of(text)).collect();
+    let mut add = |kind: &str, text: String| recipients.push(SlotRecipient { kind: kind.to_owned(), text });
     if let Some(passphrase) = &options.passphrase {
-        recipients.push(identity_from_passphrase(passphrase, &job.salt())?.recipient);
+        add("passphrase", identity_from_passphrase(passphrase, &job.salt())?.recipient);
     }
     if let Some(code) = &options.unlock_code {
-        recipients.push(identity_from_unlock_code(code, &job.salt())?.recipient);
+        add("unlock-code", identity_from_unlock_code(code, &job.salt())?.recipient);
     }
-    Recipients::parse(recipients.iter().map(String::as_str))?; // before any of them is kept
-    job.batch_durable(|tx| recipients.iter().try_for_each(|recipient| tx.add_recipient(recipient)))?;
+    Recipients::of(&recipients)?; // before any of them is kept
+    if let Some(contact) = &options.contact {
+        job.batch_durable(|tx| tx.set_setting("contact", contact))?;
+    }
+    job.batch_durable(|tx| recipients.iter().try_for_each(|recipient| tx.add_recipient_as(recipient)))?;
     Ok(job)
 }
 

@@ -126,7 +126,7 @@ fn make(job: &Job, world: &World, place: &Place) -> Result<Volume, Error> {
         job_salt: job.salt(),
         job_public_key: job.public_key().unwrap_or_default(),
     };
-    let text = readme::text(&header);
+    let text = readme::text(&header, job.setting("contact")?.as_deref());
     Ok(create(&world.fs, &place.path, &volume::NewVolume { header }, Readme(&text))?)
 }
 

@@ -50,6 +50,14 @@ pub fn lock_memory() -> MemoryLock {
     }
 }
 
+/// The bytes of the program this process runs.
+///
+/// # Errors
+/// What the system said.
+pub fn own_program() -> io::Result<Vec<u8>> {
+    std::fs::read(std::env::current_exe()?)
+}
+
 /// Whether this process may give files to other owners and make devices.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

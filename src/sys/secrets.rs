@@ -41,6 +41,14 @@ pub fn open_named(path: &Path) -> io::Result<impl Read + use<>> {
     File::open(path)
 }
 
+/// A path without symbolic links, `.` and `..`.
+///
+/// # Errors
+/// What the system said.
+pub fn resolved(path: &Path) -> io::Result<std::path::PathBuf> {
+    std::fs::canonicalize(path)
+}
+
 /// Writes a new file that only its owner may read (mode 0600), durable when this returns.
 ///
 /// # Errors
@@ -49,6 +57,17 @@ pub fn write_secret_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Keeps the pages of a secret out of swap for as long as it lives.
+pub struct Locked {
+    /// Held, not used: the pages are unlocked when it is dropped.
+    _guard: region::LockGuard,
+}
+
+/// Locks the pages that hold `bytes`, where the limits of this user allow it.
+pub fn lock_in_memory(bytes: &[u8]) -> Option<Locked> {
+    region::lock(bytes.as_ptr(), bytes.len()).ok().map(|guard| Locked { _guard: guard })
 }
 
 /// Asks on the terminal without showing what is typed. `None` when this process has no terminal.

@@ -153,7 +153,8 @@ pub(super) fn check_slot(volume: &Volume, run: crate::format::RunId) -> Option<F
 fn is_known(file: &str) -> bool {
     let is_slot = file.strip_prefix("slots/").and_then(|name| name.strip_suffix(".age"));
     let is_pack = file.strip_prefix("packs/").and_then(|name| name.strip_suffix(".pack"));
-    [README, VOLUME, MANIFEST, SUMS, SEALED, CUSTODY].contains(&file)
+    file.starts_with("reader/")
+        || [README, VOLUME, MANIFEST, SUMS, SEALED, CUSTODY].contains(&file)
         || is_slot.is_some_and(|run| crate::format::RunId::parse(run).is_ok())
         || is_pack.is_some_and(|pack| pack.len() == 8 && pack.parse::<u32>().is_ok_and(|number| number > 0))
 }

@@ -10,7 +10,7 @@ use crate::format::{PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack};
 use crate::sys::aligned::AlignedBuf;
 use crate::volume::error::{At, Error, In};
 use crate::volume::open::Volume;
-use crate::volume::paths::{MANIFEST, PACKS, SLOTS, pack_path};
+use crate::volume::paths::{MANIFEST, PACKS, READER, SLOTS, pack_path};
 use crate::volume::reader::{Window, open_for_check, walk_for_check};
 use crate::volume::walk::FrameWalk;
 
@@ -69,12 +69,16 @@ impl Volume {
     /// When a directory cannot be listed.
     pub fn files(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
-        for below in ["", SLOTS, PACKS] {
+        for below in ["", SLOTS, PACKS, READER] {
             let dir: PathBuf = if below.is_empty() { self.root().to_owned() } else { self.root().join(below) };
-            for item in self.fs().list(&dir).at("list", &dir)? {
+            let items = match self.fs().list(&dir) {
+                Err(error) if below == READER && error.kind() == std::io::ErrorKind::NotFound => continue,
+                items => items.at("list", &dir)?,
+            };
+            for item in items {
                 let name = item.name.to_string_lossy();
                 match (below, item.is_dir) {
-                    ("", true) if name == SLOTS || name == PACKS => {}
+                    ("", true) if [SLOTS, PACKS, READER].contains(&&*name) => {}
                     ("", _) => names.push(name.into_owned()),
                     _ => names.push(format!("{below}/{name}")),
                 }

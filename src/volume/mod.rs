@@ -5,6 +5,7 @@
 //! Invariants: append-only; a commit names only synced bytes; a sealed volume never changes. Does not own: which file
 //! goes where (`stage`), the job database (`job`). Everything goes through `sys::Fs`.
 
+mod carried;
 mod check;
 mod commit;
 mod create;
@@ -19,8 +20,10 @@ mod paths;
 mod reader;
 mod recover;
 mod seal;
+mod slots;
 mod walk;
 
+pub use carried::{add_reader_file, reader_files};
 pub use check::CheckedPack;
 pub use commit::Committed;
 pub use create::{NewVolume, Readme, add_slot, create};
@@ -31,8 +34,9 @@ pub use keyring::Keyring;
 pub use manifest::{ManifestReader, ManifestWriter};
 pub use open::Volume;
 pub use pack_writer::{PackParams, PackState, PackWriter, SealedFrame, WRITE_BYTES};
-pub use paths::{CUSTODY, MANIFEST, PACKMULE, README, SEALED, SUMS, VOLUME, pack_name, pack_path};
+pub use paths::{CUSTODY, MANIFEST, PACKMULE, READER, README, SEALED, SUMS, VOLUME, pack_name, pack_path};
 pub use reader::{PackFile, RawFrame, open_plain};
 pub use recover::{KnownPack, Recovered, recover_packs};
 pub use seal::{SealBy, SealReport, seal};
+pub use slots::replace_slots;
 pub use walk::{Damage, FrameWalk, Step};

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::digest::sha256;
-use crate::format::{Error as FormatError, RunId, SLOT_BYTES_MAX, Sealed, VOLUME_HEADER_BYTES, VolumeHeader};
+use crate::format::{
+    Error as FormatError, RunId, SLOT_BYTES_MAX, Sealed, VOLUME_HEADER_BYTES, VolumeHeader, parse_sums, sums_root,
+};
 use crate::sys::{Access, Fs};
 use crate::volume::error::{At, Error, In};
 use crate::volume::paths::{MANIFEST, PACKMULE, PACKS, SEALED, SLOTS, SUMS, VOLUME, pack_number, pack_path};
@@ -123,6 +125,28 @@ impl Volume {
         let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         field("sums-sha256", &hex(&sha256(&sums)), &hex(&sealed.sums_sha256))?;
         Ok(Some(sealed))
+    }
+
+    /// What `SEALED` says, also when key slots and `SHA256SUMS` were replaced after it: then its signature must vouch for
+    /// all else that `SHA256SUMS` lists. `None` for an open volume.
+    ///
+    /// # Errors
+    /// When `SEALED` or `SHA256SUMS` is damaged or they contradict each other.
+    pub fn sealed_but_for_slots(&self) -> Result<Option<Sealed>, Error> {
+        match self.sealed() {
+            Err(Error::Format {
+                source: FormatError::Field { field: "sums-sha256", expected, found, record },
+                path,
+            }) => {
+                let sealed = Sealed::decode(&read_small(&*self.fs, &path, SLOT_BYTES_MAX)?).within(&path)?;
+                let lines = parse_sums(&self.read_sums()?).within(&self.root.join(SUMS))?;
+                match &sealed.signature {
+                    Some(signed) if signed.merkle_root == sums_root(&lines) => Ok(Some(sealed)),
+                    _ => Err(FormatError::Field { field: "sums-sha256", expected, found, record }).within(&path),
+                }
+            }
+            other => other,
+        }
     }
 
     /// Whether `SEALED` is there, without believing it yet.

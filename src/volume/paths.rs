@@ -10,6 +10,8 @@ pub const VOLUME: &str = "VOLUME";
 pub const README: &str = "README.txt";
 /// Directory of key slots.
 pub const SLOTS: &str = "slots";
+/// Directory of what the volume can be read with, if it carries it.
+pub const READER: &str = "reader";
 /// Directory of packs.
 pub const PACKS: &str = "packs";
 /// Consolidated manifest.

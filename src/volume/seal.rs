@@ -6,6 +6,7 @@ use crate::crypto::{Purpose, SigningKey};
 use crate::digest::Crc64;
 use crate::format::{ReadBack, SealSignature, Sealed, SumLine, heads_digest, render_sums, sums_root};
 use crate::sys::Access;
+use crate::volume::carried::reader_files;
 use crate::volume::create::write_atomically;
 use crate::volume::custody::read_custody;
 use crate::volume::error::{At, Error};
@@ -58,6 +59,9 @@ pub fn seal(
     let mut sums = Sums { volume, lines: Vec::new(), bytes: 0, read_back: ReadBack::Direct, progress };
     sums.add(&root.join(README), README.to_owned(), None)?;
     sums.add(&root.join(VOLUME), VOLUME.to_owned(), None)?;
+    for name in reader_files(volume)? {
+        sums.add(&root.join(&name), name, None)?;
+    }
     for run in volume.slots()? {
         sums.add(&volume.slot_path(run), format!("slots/{run}.age"), None)?;
     }

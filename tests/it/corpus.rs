@@ -11,7 +11,7 @@ use packmule::digest::Crc64;
 use packmule::format::record::{Content, Piece, Problem, ProblemCode, Record};
 use packmule::format::{
     Commit, Footer, FooterReason, FrameHeader, FrameKind, Inner, JobId, PackHeader, PackKind, ReadBack, RunId,
-    SealSignature, Sealed, SlotText, SumLine, VolumeHeader, VolumeId, render_sums,
+    SealSignature, Sealed, SlotRecipient, SlotText, SumLine, VolumeHeader, VolumeId, render_sums,
 };
 
 use crate::verify_kit::{begin, extent, noise, other};
@@ -88,7 +88,12 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     };
     seeds.push(("commit", "footer", footer.encode()));
     seeds.push(("record", "all", records()));
-    let slot = SlotText { job: JobId([0x11; 16]), run: RunId([0x22; 16]), key: zeroize::Zeroizing::new([0x33; 32]) };
+    let slot = SlotText {
+        job: JobId([0x11; 16]),
+        run: RunId([0x22; 16]),
+        key: zeroize::Zeroizing::new([0x33; 32]),
+        recipients: vec![SlotRecipient::of("age1x")],
+    };
     seeds.push(("slot", "slot", slot.encode().as_bytes().to_vec()));
     let lines = ["README.txt", "VOLUME", "packs/00000001.pack", "MANIFEST"];
     let lines: Vec<SumLine> = lines.iter().map(|path| SumLine { sha256: [9; 32], path: (*path).to_owned() }).collect();

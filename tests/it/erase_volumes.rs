@@ -146,7 +146,7 @@ fn an_abandoned_volume_says_so_in_its_certificate() {
     let outcome = run(staged.world.job(), Arc::new(RealFs), &staged.volume, None, &options).unwrap();
     let Outcome::Erased(certificate, path) = outcome else { panic!("{outcome:?}") };
     assert!(files(&staged.volume).is_empty());
-    assert_eq!((certificate.slots, certificate.files, certificate.completion_report_sha256), (1, 8, None));
+    assert_eq!((certificate.slots, certificate.files, &certificate.completion_report_sha256), (1, 8, &None));
     assert!(certificate.sampled_bytes > 0);
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.contains("WITHOUT PROOF OF ARRIVAL") && text.contains("8 files"), "{text}");
@@ -156,6 +156,19 @@ fn an_abandoned_volume_says_so_in_its_certificate() {
     assert_eq!(kinds, ["erase-begun", "erased"]);
     let again = run(staged.world.job(), Arc::new(RealFs), &staged.volume, None, &options).unwrap();
     assert!(matches!(again, Outcome::AlreadyErased(1, _)));
+    // The certificate in all its forms; the signature holds, and no edit of the document does.
+    let report = staged.world.dir.path().join("job/report");
+    let page = std::fs::read_to_string(report.join("erased-volume-1.html")).unwrap();
+    assert!(page.contains("without proof that its content had arrived") && page.contains(&certificate.signed_by));
+    let drives = std::fs::read_to_string(report.join("erased-drives.html")).unwrap();
+    assert!(drives.contains("1 drives") && drives.contains("abandoned"), "{drives}");
+    let document = std::fs::read(report.join("erased-volume-1.json")).unwrap();
+    assert_eq!(erase::check_certificate(&document), Some(*certificate));
+    for at in 0..document.len() {
+        let mut edited = document.clone();
+        edited[at] = if edited[at] == b'1' { b'2' } else { b'1' };
+        assert_eq!(erase::check_certificate(&edited), None, "byte {at}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 7] = [
     &["volume", "scan"],
     &["job"],
     &["census"],
-    &["plan", "stage", "verify", "ingest", "extract", "report", "erase", "browse", "doctor", "s3d"],
+    &["plan", "stage", "verify", "ingest", "extract", "report", "erase", "browse", "doctor", "keys", "label", "s3d"],
     &["demo"],
     &["cli"],
 ];

@@ -115,7 +115,9 @@ def read_seal(root, header):
         data = open(os.path.join(root, name), "rb").read()
         need(hashlib.sha256(data).hexdigest() == digest, f"V6: {name}")
     present = ["README.txt", "VOLUME"]
-    for below in ("slots", "packs"):
+    for below in ("reader", "slots", "packs"):
+        if below == "reader" and not os.path.isdir(os.path.join(root, below)):
+            continue
         present += sorted(f"{below}/{name}" for name in os.listdir(os.path.join(root, below)))
     need(listed == present + ["MANIFEST"], "V6: files listed and present")
     log = read_custody(root, header)
@@ -263,7 +265,8 @@ def open_slots(root, header, key):
         done = subprocess.run(["age", "-d", "-i", "-", slot], input=secret, capture_output=True, check=False)
         need(done.returncode == 0, f"age: {done.stderr.decode(errors='replace')}")
         lines = done.stdout.decode("ascii").split("\n")
-        need(lines[:3] == ["packmule-run-key 1", f"job {header['job'].hex()}", f"run {run}"] and lines[4:] == [""], "K1")
+        need(lines[:3] == ["packmule-run-key 1", f"job {header['job'].hex()}", f"run {run}"] and lines[-1] == "", "K1")
+        need(all(line.startswith("for ") and line.count(" ") >= 2 for line in lines[4:-1]), "K1: for")
         keys[bytes.fromhex(run)] = bytes.fromhex(lines[3].removeprefix("key "))
     return keys
 
