@@ -401,3 +401,18 @@ fn the_worked_examples_are_real_bytes_of_the_fixture() {
     }
     assert!(examples >= 6, "{examples} examples");
 }
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let text = std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let mut named = 0;
+    for name in text.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs")) {
+        let (file, function) = name.split_once("::").unwrap_or((name, ""));
+        let places = [root().join("tests/it").join(file), root().join("src").join(file)];
+        let source = places.iter().find_map(|place| std::fs::read_to_string(place).ok());
+        let source = source.unwrap_or_else(|| panic!("{name}: no such file"));
+        assert!(source.contains(&format!("fn {function}")), "{name}: no such test");
+        named += 1;
+    }
+    assert!(named >= 20, "{named} tests are named");
+}
