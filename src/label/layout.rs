@@ -55,7 +55,7 @@ pub(super) fn marks(label: &Label) -> Result<Vec<Mark>, Error> {
     let whole = WIDTH_MM - 2.0 * MARGIN;
     let beside = whole - CODE - 2.0;
     let of = label.total.map_or_else(String::new, |total| format!(" of {total}"));
-    pen.text(left, 12.0, 9.0, BOLD, beside, &format!("Volume {}{of}", label.number));
+    pen.text(left, 12.0, 8.0, BOLD, beside - 4.0, &format!("Volume {}{of}", label.number));
     pen.text(left, 17.5, 3.0, PLAIN, beside, "packmule job");
     pen.text(left, 21.3, 3.2, MONO, beside, &label.job);
     let drive: Vec<&str> = [&label.size, &label.model].into_iter().flatten().map(String::as_str).collect();
@@ -79,7 +79,7 @@ pub(super) fn marks(label: &Label) -> Result<Vec<Mark>, Error> {
     pen.bar(left, 47.0, whole, 0.35);
     let mut y = 50.8;
     if let Some((_, words)) = &label.key {
-        pen.text(left, y, 2.8, PLAIN, 20.0, "Sealed by key");
+        pen.text(left, y, 2.8, PLAIN, 20.0, "Sealed by");
         pen.text(left + 20.0, y, 3.2, MONO_BOLD, whole - 20.0, words);
         y += 4.2;
     }
