@@ -20,6 +20,7 @@ pub mod keys;
 pub mod label;
 pub mod monitor;
 pub mod plan;
+pub mod recover;
 pub mod report;
 pub mod s3d;
 pub mod scan;

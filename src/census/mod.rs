@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use crate::census::error::Error;
 pub use crate::census::merge::{Merge, Top};
 use crate::format::JobId;
-use crate::job::{Facts, Inode, Job, NewJob, SourceRoot};
+use crate::job::{Facts, Inode, Job, NewJob, SourceRoot, State};
 use crate::scan::Root;
 use crate::sys::World;
 use crate::sys::source::Identity;
@@ -47,8 +47,13 @@ pub fn inode(identity: &Identity) -> Inode {
 pub fn open_job(dir: &Path, roots: &[Root], world: &World) -> Result<Job, Error> {
     let sources = source_roots(roots);
     match Job::open(dir) {
-        Ok(job) => {
-            check_sources(&job, &sources)?;
+        Ok(mut job) => {
+            let known: Vec<SourceRoot> = job.sources()?.into_iter().map(|source| source.root).collect();
+            if known.is_empty() {
+                adopt_sources(&mut job, &sources)?
+            } else {
+                check_sources(&known, &sources)?
+            }
             Ok(job)
         }
         Err(crate::job::Error::Missing { .. }) => {
@@ -82,15 +87,28 @@ fn source_roots(roots: &[Root]) -> Vec<SourceRoot> {
         .collect()
 }
 
+/// A job that was rebuilt from volumes alone does not know where its sources are; those given now are taken for them, if
+/// they would have the same names: one directory is the dataset itself, several go by their names.
+fn adopt_sources(job: &mut Job, given: &[SourceRoot]) -> Result<(), Error> {
+    let top = job.find(b"")?.map(|id| job.entry(id)).transpose()?.flatten();
+    // A record of the top itself means that one directory was the dataset; without one, nobody can tell.
+    let was_whole = top.is_some_and(|top| top.state != State::Implied);
+    if was_whole && !given.iter().all(|source| source.prefix.is_empty()) {
+        let (expected, found) = ("one directory".to_owned(), "several sources, or single files".to_owned());
+        return Err(Error::OtherSources { expected, found });
+    }
+    job.batch_durable(|tx| given.iter().try_for_each(|source| tx.add_source(source).map(drop)))?;
+    Ok(())
+}
+
 /// The job's sources are those given now. A tree that was moved or mounted elsewhere is another source: whether it is the
 /// same data is not for a program to guess.
-fn check_sources(job: &Job, given: &[SourceRoot]) -> Result<(), Error> {
-    let known: Vec<SourceRoot> = job.sources()?.into_iter().map(|source| source.root).collect();
+fn check_sources(known: &[SourceRoot], given: &[SourceRoot]) -> Result<(), Error> {
     if known == given {
         return Ok(());
     }
     let shown = |roots: &[SourceRoot]| {
         roots.iter().map(|root| crate::format::path::escape(&root.path)).collect::<Vec<_>>().join(", ")
     };
-    Err(Error::OtherSources { expected: shown(&known), found: shown(given) })
+    Err(Error::OtherSources { expected: shown(known), found: shown(given) })
 }

@@ -96,6 +96,25 @@ impl KeyArgs {
         volumes.into_iter().map(with_keys).collect()
     }
 
+    /// Recipients that fit what the user brought, as far as they follow from it.
+    ///
+    /// # Errors
+    /// Exit code 5, as for [`KeyArgs::identities`].
+    pub fn recipients(&self, job_salt: &[u8; 32]) -> Result<Vec<String>, Failure> {
+        let mut recipients = Vec::new();
+        for path in &self.identity {
+            recipients.extend(Identities::recipients_of_file(&read_key_file(path)?));
+        }
+        if let Some(path) = &self.passphrase_file {
+            let identity = identity_from_passphrase(&read_key_file(path)?, job_salt).map_err(derived)?;
+            recipients.push(identity.recipient);
+        }
+        if let Some(path) = &self.unlock_code_file {
+            recipients.push(identity_from_unlock_code(&read_code(path)?, job_salt).map_err(derived)?.recipient);
+        }
+        Ok(recipients)
+    }
+
     /// The run keys of a volume that these identities open.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ mod probe;
 mod progress;
 mod prove;
 mod reconcile;
+mod recover;
 mod report;
 mod s3;
 mod scan;
@@ -105,6 +106,8 @@ enum Command {
     Prove(prove::Args),
     /// Compare what a job sent with the bucket: what is missing, different, besides
     Reconcile(reconcile::Args),
+    /// Rebuild a job's database from its volumes
+    Recover(recover::Args),
     /// Say what a job came to, in every form
     Report(report::Args),
     /// Measure how fast a source is read and volumes are written, for plan
@@ -191,6 +194,7 @@ fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Plan(args) => plan::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::Reconcile(args) => reconcile::run(&args),
+        Command::Recover(args) => recover::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Scan(args) => scan::run(&args),

@@ -81,6 +81,9 @@ pub struct Args {
     /// Put this program and the documents of the format onto each drive, so that it can be read anywhere
     #[arg(long, help_heading = "How")]
     self_carrying: bool,
+    /// A volume that was found damaged: exactly what it lost is staged again, onto the volumes of --volume; may be repeated
+    #[arg(long, value_name = "DIR", help_heading = "How")]
+    repair: Vec<PathBuf>,
     /// Leave the volumes open at the end, for more to come
     #[arg(long, help_heading = "How")]
     no_seal: bool,
@@ -178,6 +181,7 @@ fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
     options.seals = !args.no_seal;
     options.contact = (!args.contact.is_empty()).then(|| args.contact.join("\n"));
     options.self_carrying = args.self_carrying;
+    options.repair.clone_from(&args.repair);
     options.stop = stop;
     Ok(options)
 }

@@ -105,6 +105,14 @@ impl Identities {
         Ok(())
     }
 
+    /// Recipients of the X25519 identities in an age identity file: who holds the file can be written to again. SSH keys and
+    /// plugins tell theirs otherwise.
+    pub fn recipients_of_file(text: &[u8]) -> Vec<String> {
+        let lines = text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        let identities = lines.filter_map(|line| line.trim().parse::<age::x25519::Identity>().ok());
+        identities.map(|identity| identity.to_public().to_string()).collect()
+    }
+
     /// Adds one identity in its text form, as [`identity_from_passphrase`] and the others make it.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ impl Batch<'_> {
                     number: known.number,
                     run: known.run,
                     committed_bytes: known.file_bytes,
-                    frames_next: known.frame_count,
+                    frames_next: known.frame_count.saturating_sub(1), // the footer is no frame a writer goes on after
                     commits: known.commit_count,
                     chain: [0; 32],
                     crc64: known.crc64,
@@ -78,22 +78,31 @@ impl Job {
     /// # Errors
     /// When the database fails.
     pub fn finish_import(&mut self) -> Result<(), Error> {
-        self.batch_durable(|batch| {
-            let doing = "number the directories above what was found";
-            loop {
-                let sql = "SELECT (SELECT min(id) FROM entries), (SELECT max(id) FROM entries)";
-                let ids: (Option<i64>, Option<i64>) =
-                    batch.db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).during(doing)?;
-                match ids {
-                    (Some(lowest), Some(highest)) if lowest < 0 => {
-                        let next = highest.max(0).checked_add(1);
-                        let next = next.ok_or(Error::Range { what: "entry id", value: u64::MAX })?;
-                        renumber(batch, lowest, next)?;
-                    }
-                    _ => return Ok(()),
+        self.batch_durable(|batch| batch.finish_import())
+    }
+}
+
+impl Batch<'_> {
+    /// The same, as part of a larger transaction.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn finish_import(&mut self) -> Result<(), Error> {
+        let doing = "number the directories above what was found";
+        commit::settle(self)?; // extents that wait for an ENTRY may still bring up an entry
+        loop {
+            let sql = "SELECT (SELECT min(id) FROM entries), (SELECT max(id) FROM entries)";
+            let ids: (Option<i64>, Option<i64>) =
+                self.db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).during(doing)?;
+            match ids {
+                (Some(lowest), Some(highest)) if lowest < 0 => {
+                    let next = highest.max(0).checked_add(1);
+                    let next = next.ok_or(Error::Range { what: "entry id", value: u64::MAX })?;
+                    renumber(self, lowest, next)?;
                 }
+                _ => return Ok(()),
             }
-        })
+        }
     }
 }
 
@@ -114,7 +123,8 @@ fn admit(batch: &mut Batch<'_>, id: u64, path: &[u8], facts: &Facts) -> Result<(
         None => {
             inventory::insert(batch, Some(key), parent, name, State::Pending, 1, facts)?;
         }
-        Some(other) if other < 0 => {
+        // A directory that no record has named yet, in this import or in an earlier one with fewer volumes.
+        Some(other) if other < 0 || is_implied(batch, other)? => {
             renumber(batch, other, key)?;
             let old = batch.stored(id)?;
             let facts = Facts { entry_type: EntryType::Directory, size: 0, ..facts.clone() };
@@ -125,6 +135,10 @@ fn admit(batch: &mut Batch<'_>, id: u64, path: &[u8], facts: &Facts) -> Result<(
         }
     }
     Ok(())
+}
+
+fn is_implied(batch: &Batch<'_>, id: i64) -> Result<bool, Error> {
+    Ok(rows::load(batch.db, batch.caches, id)?.is_some_and(|entry| entry.state == State::Implied))
 }
 
 /// The directory at `path`; what is missing of it is made under provisional ids.
@@ -146,6 +160,7 @@ fn renumber(batch: &mut Batch<'_>, from: i64, to: i64) -> Result<(), Error> {
     let doing = "give a directory its id";
     batch.db.execute("UPDATE entries SET id = ?2 WHERE id = ?1", params![from, to]).during(doing)?;
     batch.db.execute("UPDATE entries SET parent = ?2 WHERE parent = ?1", params![from, to]).during(doing)?;
+    batch.db.execute("UPDATE sources SET entry = ?2 WHERE entry = ?1", params![from, to]).during(doing)?;
     batch.caches.paths.borrow_mut().forget(from);
     Ok(())
 }

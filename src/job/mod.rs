@@ -13,12 +13,14 @@
 
 mod batch;
 mod commit;
+mod convert;
 mod custody;
 mod entry;
 mod error;
 mod export;
 mod extents;
 mod files;
+mod forget;
 mod import;
 mod inventory;
 mod journal;
@@ -47,10 +49,12 @@ use crate::format::JobId;
 
 pub use batch::Batch;
 pub use commit::{Committed, PackState};
+pub use convert::{job_pack, pack_close, volume_pack};
 pub use custody::{Endpoint, Event};
 pub use entry::{Facts, Inode, Known, KnownProblem, Placed, Read, State, Stored, Work};
 pub use error::Error;
 pub use files::{WrittenFile, ensure_dir, replace_file};
+pub use forget::Due;
 pub use journal::{Effort, Journal, Notable};
 pub use ledger::{Count, Excluded, Ledger};
 pub use line::LINE;
@@ -63,6 +67,9 @@ pub use work::ResumePoint;
 
 /// Directory of reports and certificates in the job directory.
 pub const REPORT_DIR: &str = "report";
+
+/// Setting: lowest number of a new volume, in a job that may not know of all its volumes.
+pub const VOLUME_NUMBERS_FROM: &str = "volume-numbers-from";
 
 /// An open job.
 #[derive(Debug)]

@@ -63,9 +63,13 @@ impl Job {
     /// When there is a job already, another process works there, or the directory or database fails.
     pub fn create(fs: &dyn Fs, dir: &Path, new: &NewJob) -> Result<Self, Error> {
         ensure_dir(fs, dir)?;
+        // Its name must outlive a cut of power too: volumes will belong to this job and to no other.
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let failed = |source| Error::Directory { path: above.to_owned(), doing: "sync it", source };
+        fs.sync_dir(above).map_err(failed)?;
         let lock = lock(dir)?;
         if let Some(found) = Self::connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?
-            && schema::check(&found)? != 0
+            && is_made(&found)?
         {
             return Err(Error::Exists { path: dir.to_owned() });
         }
@@ -109,7 +113,7 @@ impl Job {
         let lock = lock(dir)?;
         let db = Self::connect(dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let mut db = db.ok_or_else(|| Error::Missing { path: dir.to_owned() })?;
-        if schema::check(&db)? == 0 {
+        if !is_made(&db)? {
             return Err(Error::Missing { path: dir.to_owned() }); // a crash while it was made: nothing refers to it yet
         }
         schema::migrate(&mut db)?;
@@ -124,7 +128,7 @@ impl Job {
     /// When there is none, or its schema is not the present one.
     pub fn open_read_only(dir: &Path) -> Result<Self, Error> {
         let db = Self::exists(dir)?;
-        if schema::check(&db)? != schema::VERSION {
+        if schema::check(&db)? != schema::VERSION || !is_made(&db)? {
             return Err(Error::Missing { path: dir.to_owned() });
         }
         db.busy_timeout(READER_WAIT).during("set how long to wait")?;
@@ -151,6 +155,33 @@ impl Job {
                 }
             }
         })
+    }
+
+    /// Gives the database of a job another name, so that a new one can be made. Gives that name; `None` if there was none.
+    ///
+    /// # Errors
+    /// When another process works there, or the directory refuses.
+    pub fn put_aside(fs: &dyn Fs, dir: &Path) -> Result<Option<std::path::PathBuf>, Error> {
+        let failed = |doing| move |source| Error::Directory { path: dir.to_owned(), doing, source };
+        if fs.stat(&dir.join(DATABASE)).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let lock = lock(dir)?;
+        let free = |number: &u32| fs.stat(&dir.join(format!("{DATABASE}.aside-{number}"))).is_err();
+        let number = (1..).find(free).unwrap_or_default();
+        let aside = dir.join(format!("{DATABASE}.aside-{number}"));
+        // ORDER: the log first: a database beside a log that is not its own would be opened with it.
+        for ending in ["-wal", "-shm", ""] {
+            let (from, to) =
+                (dir.join(format!("{DATABASE}{ending}")), dir.join(format!("{DATABASE}.aside-{number}{ending}")));
+            match fs.rename_noreplace(&from, &to) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(failed("put its database aside"))?,
+            }
+        }
+        fs.sync_dir(dir).map_err(failed("sync it"))?;
+        drop(lock);
+        Ok(Some(aside))
     }
 
     fn exists(dir: &Path) -> Result<Connection, Error> {
@@ -289,6 +320,16 @@ impl crate::job::Batch<'_> {
         self.db.execute(sql, row).during("keep a source")?;
         Ok(id)
     }
+}
+
+/// Whether the job was made to its end: its tables come in one transaction and its identity in the next, and power may go
+/// between the two.
+fn is_made(db: &Connection) -> Result<bool, Error> {
+    if schema::check(db)? == 0 {
+        return Ok(false);
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'job_id')";
+    db.query_row(sql, [], |row| row.get(0)).during("see whether the job was made")
 }
 
 /// Keeps other processes out for as long as the connection lives.

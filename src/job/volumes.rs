@@ -43,10 +43,12 @@ pub enum VolumeState {
     Sealed,
     /// Its content was destroyed.
     Erased,
+    /// Was found damaged; what it still holds counts, and nothing more is written to it.
+    Damaged,
 }
 
 impl VolumeState {
-    const ALL: [Self; 4] = [Self::Open, Self::Full, Self::Sealed, Self::Erased];
+    const ALL: [Self; 5] = [Self::Open, Self::Full, Self::Sealed, Self::Erased, Self::Damaged];
 
     fn code(self) -> i64 {
         match self {
@@ -54,6 +56,7 @@ impl VolumeState {
             Self::Full => 2,
             Self::Sealed => 3,
             Self::Erased => 4,
+            Self::Damaged => 5,
         }
     }
 
@@ -64,6 +67,7 @@ impl VolumeState {
             Self::Full => "full",
             Self::Sealed => "sealed",
             Self::Erased => "erased",
+            Self::Damaged => "damaged",
         }
     }
 }

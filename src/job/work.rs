@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use crate::digest::{ChainingValue, Crc64, combine};
+use crate::digest::{CHAIN_START, ChainingValue, Crc64, combine};
 use crate::format::record::{Begin, EntryType};
 use crate::job::error::{During, to_db};
 use crate::job::rows::{self, STORED};
@@ -61,8 +61,8 @@ impl Job {
         Ok(Work { entry, path, link_path })
     }
 
-    /// How far the present reading of an entry got: the end of its contiguous committed extents. `None` when none
-    /// begins at byte 0.
+    /// How far the present reading of an entry got: the end of its contiguous committed extents, byte 0 when only later
+    /// ones are committed. `None` when none is.
     ///
     /// # Errors
     /// When there is no such entry, or the database fails.
@@ -101,6 +101,18 @@ impl Job {
             }
         }
         let begin = rare::begin(&self.db, key, entry.generation)?;
+        if point.is_none() && !beyond.is_empty() {
+            // The gap is at the very beginning: extents are sealed side by side, and a later one may be committed first.
+            point = Some(ResumePoint {
+                generation: entry.generation,
+                offset: 0,
+                sha_state: CHAIN_START,
+                crc64: Crc64::EMPTY,
+                extent_count: 0,
+                beyond: Vec::new(),
+                begin: None,
+            });
+        }
         Ok(point.map(|point| ResumePoint { beyond, begin, ..point }))
     }
 }

@@ -96,10 +96,10 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
             "this job's database is older than the volume (a restored backup?); run `packmule recover` with the key, nothing was changed"
         }
         volume::Error::LostCommit { .. } => {
-            "the drive lost data it had confirmed; do not trust it, and stage its files again onto another volume"
+            "the drive lost data it had confirmed; do not trust it: the same command with --repair DRIVE, and another --volume in its place, stages again what it lost"
         }
         volume::Error::ReadBack { .. } => {
-            "the drive does not hold what was written; replace it, and stage its files again onto another volume"
+            "the drive does not hold what was written; replace it: the same command with --repair DRIVE, and another --volume in its place, stages again what it lost"
         }
         error if error.is_full() => "run the same command with a further --volume",
         volume::Error::Io { .. } => "check the drive and its cable; the same command goes on where it stopped",

@@ -14,6 +14,7 @@ mod large;
 mod monitor;
 mod reader;
 mod readme;
+mod repair;
 mod seal;
 mod shelf;
 mod small;
@@ -85,6 +86,8 @@ pub struct Options {
     pub contact: Option<String>,
     /// Whether volumes carry this program and the documents of the format.
     pub self_carrying: bool,
+    /// Volumes that lost something: what that costs is staged again, onto others.
+    pub repair: Vec<PathBuf>,
     /// Set by the user to stop.
     pub stop: StopFlag,
 }
@@ -110,6 +113,7 @@ impl Options {
             seals: true,
             contact: None,
             self_carrying: false,
+            repair: Vec::new(),
             stop: StopFlag::new(),
         }
     }
@@ -143,6 +147,7 @@ pub struct Outcome {
 pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Result<Outcome, Error> {
     let roots = Root::resolve_all(&options.sources)?;
     let mut job = open_job(&options, &roots, world)?;
+    repair::take_back(&mut job, world, &options.repair, &*monitor)?;
     let run = Arc::new(RunKey::fresh(&*world.random));
     let recipients = job.slot_recipients()?;
     if recipients.is_empty() {

@@ -52,6 +52,13 @@ pub enum VolumeEvent {
     },
     /// It is sealed and may be taken away.
     Sealed(Box<SealReport>),
+    /// It was looked through for damage.
+    Repaired {
+        /// Places that are not as they were written, one clause each.
+        damage: Vec<String>,
+        /// What that costs.
+        due: crate::job::Due,
+    },
     /// It failed; nothing more is written to it in this run.
     Failed {
         /// Why.

@@ -82,6 +82,12 @@ pub(super) fn open(
             let reason = format!("volume {} was sealed and its SEALED file is gone", header.number);
             return Err(Error::UnusableVolume { path: place.path.clone(), reason });
         }
+        if row.state == VolumeState::Damaged {
+            // Nothing is written to a drive that was found damaged; what it lost goes onto others.
+            let reason = "it was found damaged and takes nothing more".to_owned();
+            monitor.volume(header.number, &VolumeEvent::Failed { reason });
+            continue;
+        }
         job.batch(|tx| tx.set_volume_path(header.number, &place.path))?;
         shelf.push(take(job, world, run, slot, volume, place, is_new, monitor)?);
     }
@@ -115,6 +121,9 @@ pub(super) fn record_seal(
 
 fn make(job: &Job, world: &World, place: &Place) -> Result<Volume, Error> {
     let number = job.volumes()?.iter().map(|row| row.volume.number).max().unwrap_or(0) + 1;
+    // A rebuilt job may not know of all its volumes, and a number names one volume for ever.
+    let from = job.setting(crate::job::VOLUME_NUMBERS_FROM)?.and_then(|from| from.parse().ok()).unwrap_or(1);
+    let number = number.max(from);
     let mut id = [0; 16];
     world.random.fill(&mut id);
     let header = VolumeHeader {

@@ -207,6 +207,13 @@ impl Check<'_> {
         }
         match checked.header {
             Ok(header) => Ok(Some((header, walked, reason))),
+            // The header of a pack reaches the medium with its first frames, and counts from its first commit on.
+            Err(_) if number != 0 && !self.surface.has_seal && walked.commits == 0 && !walked.footer => {
+                let note =
+                    format!("volume {}, {file}: begun when its writer was interrupted, and empty", self.number());
+                self.outcome.notes.push(note);
+                Ok(None)
+            }
             Err(error) => {
                 let finding = Finding::new(FindingKind::Header, self.number(), file, chain(&error)).bytes(0, 4096);
                 self.outcome.findings.push(finding);

@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 
 use crate::digest::{Crc64, Sha256};
-use crate::format::{PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack};
+use crate::format::{FrameKind, PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack};
 use crate::sys::aligned::AlignedBuf;
 use crate::volume::error::{At, Error, In};
 use crate::volume::open::Volume;
 use crate::volume::paths::{MANIFEST, PACKS, READER, SLOTS, pack_path};
 use crate::volume::reader::{Window, open_for_check, walk_for_check};
-use crate::volume::walk::FrameWalk;
+use crate::volume::walk::{FrameWalk, Step};
 
 /// A file in pack form, about to be checked.
 #[derive(Debug)]
@@ -25,6 +25,20 @@ pub struct CheckedPack {
     pub walk: FrameWalk,
     /// How the bytes come from the medium.
     pub way: ReadBack,
+}
+
+impl CheckedPack {
+    /// Whether no commit stands in it: then nobody was ever told that it holds anything. Reads the file to its end.
+    pub fn has_nothing(mut self) -> bool {
+        loop {
+            match self.walk.advance() {
+                Ok(None) => return true,
+                Ok(Some(Step::Frame { header, .. })) if header.kind == FrameKind::Commit => return false,
+                Ok(Some(_)) => {}
+                Err(_) => return false,
+            }
+        }
+    }
 }
 
 impl Volume {

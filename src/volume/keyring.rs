@@ -43,6 +43,11 @@ impl Keyring {
         self.runs.insert(key.run(), Arc::new(key));
     }
 
+    /// Adds the keys of another ring.
+    pub fn merge(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+    }
+
     /// The key of a run that `file` needs.
     ///
     /// # Errors

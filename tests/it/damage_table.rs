@@ -253,3 +253,20 @@ fn the_torn_tail_of_an_open_pack_is_a_note_and_damage_before_its_last_commit_a_f
     assert!(has(&report, "frame", P1));
     assert_eq!(lost(&report), SMALL.iter().map(|path| (*path).to_owned()).collect());
 }
+
+#[test]
+fn a_pack_that_was_only_begun_is_a_note_and_no_damage() {
+    let scene = scene();
+    let mut files = scene.files;
+    for name in ["SEALED", "SHA256SUMS", "MANIFEST"] {
+        files.remove(&path("one/packmule").join(name));
+    }
+    for begun in [Vec::new(), vec![0; 4096], vec![7; 100]] {
+        files.insert(path("one/packmule/packs/00000003.pack"), begun);
+        for key in [None, Some(scene.secret.as_str())] {
+            let report = check(&filled(&files), &[ONE], key).unwrap();
+            assert!(report.is_clean(), "{:#?}", report.findings);
+            assert!(report.notes.iter().any(|note| note.contains("begun when its writer")), "{:?}", report.notes);
+        }
+    }
+}

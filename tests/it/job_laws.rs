@@ -155,7 +155,12 @@ fn check_resume_points(world: &mut World) {
             }
         }
         let point = world.job().resume_point(id).unwrap();
-        assert_eq!(point.is_some(), !prefix.is_empty());
+        assert_eq!(point.is_some(), !committed.is_empty());
+        if prefix.is_empty()
+            && let Some(point) = &point
+        {
+            assert_eq!((point.offset, point.extent_count, point.beyond.len()), (0, 0, committed.len()));
+        }
         if let (Some(point), Some(last)) = (point, prefix.last()) {
             assert_eq!(point.offset, last.offset + last.length);
             assert_eq!(point.crc64, crc_of(&prefix));

@@ -1,59 +1,11 @@
 //! Staging as a user does it: whole jobs, interruptions, trouble.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::job_bench::{Bench, used};
 use crate::program::{expect, packmule};
 use crate::tree;
-
-/// A scratch directory with a source, drives and a job.
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["a", "b", "c"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn words(&self, words: &[&str]) -> Vec<OsString> {
-        let expand = |word: &str| match word.strip_prefix('@') {
-            Some(name) => self.path(name).into_os_string(),
-            None => OsString::from(word),
-        };
-        words.iter().map(|word| expand(word)).collect()
-    }
-
-    fn run(&self, code: i32, words: &[&str]) -> crate::program::Said {
-        expect(code, self.words(words))
-    }
-
-    /// Stages onto volumes a and b.
-    fn stage(&self, code: i32, more: &[&str]) -> crate::program::Said {
-        let words =
-            ["stage", "@source", "--volume", "@a", "--volume", "@b", "--job", "@job", "--unlock-code-file", "@code"];
-        self.run(code, &[&words, more].concat())
-    }
-
-    /// Everything on the volumes is whole, and gives back the source.
-    fn assert_round_trip(&self, volumes: &[&str]) {
-        self.run(0, &[&["verify", "--keyless"], volumes].concat());
-        self.run(0, &[&["verify", "--unlock-code-file", "@code"], volumes].concat());
-        let _ = fs::remove_dir_all(self.path("back"));
-        self.run(0, &[&["extract"], volumes, &["--unlock-code-file", "@code", "--to", "@back"]].concat());
-        tree::assert_same(&self.path("source"), &self.path("back"));
-    }
-}
 
 #[test]
 fn a_tree_with_everything_that_bites_comes_back_as_it_was() {
@@ -120,11 +72,6 @@ fn a_full_volume_asks_for_another_and_the_same_job_goes_on_there() {
     assert!(used(&bench.path("a")) <= 40 << 20, "no more than asked is used");
 }
 
-fn used(dir: &Path) -> u64 {
-    let files = walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok);
-    files.filter_map(|item| item.metadata().ok()).filter(|facts| facts.is_file()).map(|facts| facts.len()).sum()
-}
-
 #[test]
 fn an_empty_source_is_a_missing_mount_and_never_a_deletion() {
     let bench = Bench::new();
@@ -181,14 +128,7 @@ fn a_database_older_than_the_volume_is_told_and_nothing_is_cut() {
     let bench = Bench::new();
     tree::make(&bench.path("source"), 1 << 20);
     bench.stage(0, &["--no-seal"]);
-    let copy = bench.path("old-job");
-    fs::create_dir(&copy).unwrap();
-    for item in fs::read_dir(bench.path("job")).unwrap() {
-        let item = item.unwrap();
-        if item.file_type().unwrap().is_file() {
-            fs::copy(item.path(), copy.join(item.file_name())).unwrap();
-        }
-    }
+    bench.copy("job", "old-job");
     for round in 0..3 {
         fs::write(bench.path("source").join(format!("later {round}")), tree::noise(round, 2000)).unwrap();
         bench.stage(0, &["--no-seal"]);

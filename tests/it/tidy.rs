@@ -16,7 +16,10 @@ const LAYERS: [&[&str]; 7] = [
     &["volume", "scan"],
     &["job"],
     &["census"],
-    &["plan", "stage", "verify", "ingest", "extract", "report", "erase", "browse", "doctor", "keys", "label", "s3d"],
+    &[
+        "plan", "stage", "verify", "ingest", "extract", "report", "erase", "recover", "browse", "doctor", "keys",
+        "label", "s3d",
+    ],
     &["demo"],
     &["cli"],
 ];

@@ -96,6 +96,15 @@ impl stage::Monitor for Painter {
                 let what = format!("volume {number} is sealed and may be taken away: {}", Bytes::new(report.bytes));
                 self.happened(Happening::Sealed, Some(number), &what);
             }
+            VolumeEvent::Repaired { damage, due } => {
+                damage.iter().take(10).for_each(|place| self.board.say(format!("volume {number}: damaged: {place}")));
+                self.board.say(format!(
+                    "volume {number}: {} damaged places; {} extents of {} entries are staged again",
+                    damage.len(),
+                    due.extents,
+                    due.entries
+                ));
+            }
             VolumeEvent::Failed { reason } => {
                 self.board.say(format!("volume {number} failed: {reason}"));
                 self.change(number, |volume| {
