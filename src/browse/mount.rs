@@ -40,7 +40,8 @@ impl Mounted {
     /// # Errors
     /// When the system refuses, because something is still open below it.
     pub fn unmount(self) -> io::Result<()> {
-        self.session.umount_and_join()
+        // Whoever unmounted it by hand has done all there was to do.
+        if self.is_over() { self.session.join() } else { self.session.umount_and_join() }
     }
 }
 

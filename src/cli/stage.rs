@@ -231,13 +231,23 @@ pub(super) fn failure(error: stage::Error) -> Failure {
             | VolumeError::ReadBack { .. }
             | VolumeError::NewerThanJob { .. }
             | VolumeError::Format { .. } => Exit::Integrity,
-            error if error.is_full() => Exit::Volume,
+            error if error.is_full() || is_missing(error) => Exit::Volume,
             _ => Exit::Failed,
         },
         _ => Exit::Failed,
     };
-    let hint = error.hint();
+    let hint = match &error {
+        stage::Error::Volume(error) if is_missing(error) => {
+            Some("is the drive mounted there? A directory that stands for a drive is made first: mkdir DIR".to_owned())
+        }
+        error => error.hint(),
+    };
     Failure::of(exit, "nothing more was staged", hint, error)
+}
+
+/// Whether the place of a volume is not there at all.
+fn is_missing(error: &crate::volume::Error) -> bool {
+    matches!(error, crate::volume::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn exit(outcome: &Outcome) -> Exit {
