@@ -1,6 +1,8 @@
 //! CRC-64/NVME: the checksum S3 compares for whole objects, and the one every frame carries.
 //!
-//! The arithmetic is `crc-fast`'s; this file gives it a type that cannot be mistaken for a length.
+//! Checksums of bytes are `crc-fast`'s; this file gives them a type that cannot be mistaken for a length. Combination is
+//! done here: one multiplication for a length that is a power of two, where the library's takes a tenth of a millisecond,
+//! which is as long as encrypting the frame it is for.
 
 use std::fmt;
 
@@ -53,7 +55,42 @@ pub fn combine(first: Crc64, second: Crc64, second_bytes: u64) -> Crc64 {
     if first == Crc64::EMPTY {
         return second; // combination is linear: zero shifted by any length stays zero
     }
-    Crc64(crc_fast::checksum_combine(Crc64Nvme, first.0, second.0, second_bytes))
+    let (mut shifted, mut left) = (first.0, second_bytes);
+    while left > 0 {
+        shifted = multiply(POWERS[left.trailing_zeros() as usize], shifted);
+        left &= left - 1;
+    }
+    Crc64(shifted ^ second.0)
+}
+
+/// The generator, bits reflected: the highest bit is the coefficient of x^0. Source: NVM Express NVM Command Set
+/// Specification 1.0, 64b CRC.
+const POLYNOMIAL: u64 = 0x9A6C_9329_AC4B_C9B5;
+
+/// x to the power of 8 * 2^i, modulo the generator: what appending 2^i bytes does to the bytes before.
+const POWERS: [u64; 64] = {
+    let mut powers = [0; 64];
+    let mut power = 1 << (63 - 8); // x^8
+    let mut i = 0;
+    while i < 64 {
+        powers[i] = power;
+        power = multiply(power, power);
+        i += 1;
+    }
+    powers
+};
+
+/// Product of two polynomials modulo the generator.
+const fn multiply(a: u64, b: u64) -> u64 {
+    let (mut product, mut b, mut bit) = (0, b, 1_u64 << 63);
+    while bit != 0 {
+        if a & bit != 0 {
+            product ^= b;
+        }
+        b = if b & 1 == 1 { (b >> 1) ^ POLYNOMIAL } else { b >> 1 };
+        bit >>= 1;
+    }
+    product
 }
 
 /// CRC of `count` zero bytes, in time proportional to the logarithm of `count`.
@@ -93,6 +130,13 @@ mod tests {
             let joined = [a.as_slice(), b.as_slice()].concat();
             prop_assert_eq!(combine(crc64(&a), crc64(&b), b.len() as u64), crc64(&joined));
             prop_assert_eq!(crc64_of_both(&a, &b), crc64(&joined));
+        }
+
+        #[test]
+        fn combining_is_what_the_library_says_for_any_length(a in any::<u64>(), b in any::<u64>(), length in 1..u64::MAX) {
+            prop_assume!(a != 0);
+            let expected = crc_fast::checksum_combine(Crc64Nvme, a, b, length);
+            prop_assert_eq!(combine(Crc64(a), Crc64(b), length), Crc64(expected));
         }
 
         #[test]

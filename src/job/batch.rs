@@ -51,10 +51,13 @@ impl Job {
 
     fn transaction<T, E: From<Error>>(
         &mut self,
-        synchronous: &str,
+        synchronous: &'static str,
         work: impl FnOnce(&mut Batch<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.db.pragma_update(None, "synchronous", synchronous).during("choose what is durable")?;
+        if self.caches.synchronous.get() != synchronous {
+            self.db.pragma_update(None, "synchronous", synchronous).during("choose what is durable")?;
+            self.caches.synchronous.set(synchronous);
+        }
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).during("begin a transaction")?;
         let mut batch = Batch {
             db: &tx,

@@ -149,16 +149,23 @@ fn apply_entry(batch: &mut Batch<'_>, place: (u32, u32), entry: &Entry) -> Resul
         batch.held.remove(&entry.id); // it shares the row now
     }
     let facts = Facts::of_record(entry).with_inode_of(&old.facts);
-    let old = if facts == old.facts && !old.state.is_deleted() && old.state != State::Implied {
-        old
-    } else {
-        inventory::update(batch, &old, State::Pending, entry.generation, &facts)?;
-        Stored { state: State::Pending, facts, ..old }
-    };
-    if piece.is_some() || entry.entry_type != EntryType::File || entry.size == 0 {
-        complete(batch, &old, entry.state)?;
-    } else {
-        batch.touched.insert(entry.id);
+    let is_whole = piece.is_some() || entry.entry_type != EntryType::File || entry.size == 0;
+    let is_as_known = facts == old.facts && !old.state.is_deleted() && old.state != State::Implied;
+    match (is_as_known, is_whole) {
+        (true, true) => complete(batch, &old, entry.state)?,
+        // One change of the row, not two: for small files this is most of what the database does.
+        (false, true) => {
+            let state = if entry.state == EntryState::Changed { State::Changed } else { State::Staged };
+            let bytes = facts.size;
+            inventory::update(batch, &old, state, entry.generation, &facts)?;
+            batch.completed = batch.completed + Count { entries: 1, bytes };
+        }
+        (_, false) => {
+            if !is_as_known {
+                inventory::update(batch, &old, State::Pending, entry.generation, &facts)?;
+            }
+            batch.touched.insert(entry.id);
+        }
     }
     Ok(())
 }

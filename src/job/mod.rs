@@ -37,7 +37,7 @@ mod signing;
 mod volumes;
 mod work;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,6 +92,8 @@ pub struct Job {
 struct Caches {
     paths: RefCell<paths::Cache>,
     owners: RefCell<rows::OwnerCache>,
+    /// What was last set; nothing at first, so that it is set once.
+    synchronous: Cell<&'static str>,
 }
 
 impl Job {

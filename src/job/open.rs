@@ -18,6 +18,10 @@ const LOCK: &str = "job.lock";
 /// Memory SQLite may use for pages. Unit: KiB.
 const PAGE_CACHE_KIB: i64 = 65_536;
 
+/// Pages of write-ahead log after which it is carried over into the database: each time costs two syncs. Unit: pages of
+/// 4 KiB.
+const CHECKPOINT_PAGES: i64 = 8192;
+
 /// How long a reader waits for a moment without a writer.
 const READER_WAIT: Duration = Duration::from_secs(10);
 
@@ -200,6 +204,7 @@ impl Job {
         db.pragma_update(None, "journal_mode", "WAL").during(doing)?;
         db.pragma_update(None, "synchronous", "FULL").during(doing)?;
         db.pragma_update(None, "cache_size", -PAGE_CACHE_KIB).during(doing)?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).during(doing)?;
         db.pragma_update(None, "trusted_schema", false).during(doing)?;
         db.set_prepared_statement_cache_capacity(128);
         Ok(Some(db))

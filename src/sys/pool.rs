@@ -30,7 +30,9 @@ impl BufferPool {
     /// When one buffer is larger than the whole budget.
     pub fn take(self: &Arc<Self>) -> Result<PooledBuf, BudgetError> {
         let permit = self.budget.acquire(self.capacity as u64)?;
-        Ok(self.with(permit))
+        let mut buffer = self.with(permit);
+        buffer.clear();
+        Ok(buffer)
     }
 
     /// Two empty buffers, granted together: a task that holds one and waits for another could wait for ever.
@@ -38,6 +40,18 @@ impl BufferPool {
     /// # Errors
     /// When two buffers are larger than the whole budget.
     pub fn take_two(self: &Arc<Self>) -> Result<(PooledBuf, PooledBuf), BudgetError> {
+        let (mut first, mut second) = self.take_two_used()?;
+        first.clear();
+        second.clear();
+        Ok((first, second))
+    }
+
+    /// Like [`Self::take_two`], but with whatever is still in the buffers: for those who overwrite every byte, and would
+    /// rather not pay for zeros first.
+    ///
+    /// # Errors
+    /// When two buffers are larger than the whole budget.
+    pub fn take_two_used(self: &Arc<Self>) -> Result<(PooledBuf, PooledBuf), BudgetError> {
         let mut both = self.budget.acquire(2 * self.capacity as u64)?;
         let second = both.split_off(self.capacity as u64);
         Ok((self.with(both), self.with(second)))
@@ -60,6 +74,17 @@ impl BufferPool {
 pub struct PooledBuf {
     buffer: Vec<u8>,
     home: Option<(Arc<BufferPool>, Permit)>,
+}
+
+impl PooledBuf {
+    /// Gives it that length; bytes that were there stay, others are zero.
+    pub fn size_to(&mut self, length: usize) {
+        if length <= self.buffer.len() {
+            self.buffer.truncate(length);
+        } else {
+            self.buffer.resize(length, 0);
+        }
+    }
 }
 
 impl From<Vec<u8>> for PooledBuf {
@@ -85,10 +110,9 @@ impl DerefMut for PooledBuf {
 impl Drop for PooledBuf {
     fn drop(&mut self) {
         if let Some((pool, permit)) = self.home.take() {
-            let mut buffer = std::mem::take(&mut self.buffer);
+            let buffer = std::mem::take(&mut self.buffer);
             // A buffer that outgrew its capacity would break the budget if it were kept.
             if buffer.capacity() <= pool.capacity * 2 {
-                buffer.clear();
                 pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
             }
             drop(permit);
@@ -112,6 +136,13 @@ mod tests {
         assert_eq!(budget.used_bytes(), 0);
         let second = pool.take().unwrap();
         assert!(second.is_empty() && second.as_ptr() == place);
+        drop(second);
+        let (mut used, _) = pool.take_two_used().unwrap();
+        used.size_to(700);
+        used.size_to(20);
+        used.size_to(30);
+        assert_eq!(used.len(), 30);
+        drop(used);
         let (_a, _b) = pool.take_two().unwrap();
         assert_eq!(budget.used_bytes(), 3000);
     }
