@@ -4,11 +4,13 @@
 //! memory is one batch and the directories that wait for theirs. A directory that could not be listed makes nothing vanish.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use crate::census::{Error, Item, inode};
+use crate::digest::Sha256;
 use crate::format::record::{EntryType, Problem, ProblemCode};
-use crate::job::{Batch, Facts, Job, Known, State};
-use crate::scan::{self, DirBatch, EntryKind, ProblemKind, Root};
+use crate::job::{Batch, Facts, Inode, Job, Known, State};
+use crate::scan::{self, DirBatch, EntryKind, ProblemKind, Root, join};
 use crate::sys::source::Identity;
 
 /// Most known names read at once.
@@ -22,6 +24,24 @@ struct Expected {
     after: Vec<u8>,
     /// Some of its names could not be read.
     is_uncertain: bool,
+    /// It lies on another device than before: something was mounted there, or is no longer.
+    is_remounted: bool,
+}
+
+/// A batch with what the job knows of its names.
+struct Prepared {
+    batch: DirBatch,
+    place: Expected,
+    known: Vec<Known>,
+}
+
+/// A file that looks unchanged, and what was read on the trip before.
+#[derive(Debug)]
+pub struct Compare {
+    /// The file.
+    pub item: Item,
+    /// SHA-256 of its content then.
+    pub sha256: Sha256,
 }
 
 /// One source, as merge needs it.
@@ -45,16 +65,22 @@ pub struct Merge {
     /// Names left out, by rule.
     pub excluded: HashMap<&'static str, u64>,
     special_files: bool,
+    /// Whether files that look unchanged are put in line to be compared by content.
+    pub by_content: bool,
+    /// Those, since somebody took them.
+    pub compare: Vec<Compare>,
 }
 
 impl Merge {
     /// A merge of walks of these sources.
     pub fn new(tops: Vec<Top>, special_files: bool) -> Self {
         let expected = tops.iter().enumerate().filter(|(_, top)| !top.root.is_file()).map(|(index, top)| {
-            ((index, Vec::new()), Expected { id: top.entry, after: Vec::new(), is_uncertain: false })
+            let is_remounted = false; // looked up when its batch comes
+            ((index, Vec::new()), Expected { id: top.entry, after: Vec::new(), is_uncertain: false, is_remounted })
         });
         let expected = expected.collect();
-        Self { tops, expected, problems: Vec::new(), excluded: HashMap::new(), special_files }
+        let (problems, excluded, compare) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { tops, expected, problems, excluded, special_files, by_content: false, compare }
     }
 
     /// Takes one batch; gives what is to be read.
@@ -62,6 +88,32 @@ impl Merge {
     /// # Errors
     /// When the source is empty where it was not, or the database fails.
     pub fn take(&mut self, job: &mut Job, batch: DirBatch) -> Result<Vec<Item>, Error> {
+        self.take_all(job, vec![batch])
+    }
+
+    /// Takes batches, as many as possible in one transaction; gives what is to be read.
+    ///
+    /// # Errors
+    /// As for [`Self::take`].
+    pub fn take_all(&mut self, job: &mut Job, batches: Vec<DirBatch>) -> Result<Vec<Item>, Error> {
+        let (mut items, mut group) = (Vec::new(), Vec::new());
+        for batch in batches {
+            self.note(&batch);
+            if self.tops[batch.root].root.is_file() {
+                items.extend(self.single_file(job, &batch)?);
+                continue;
+            }
+            if !self.expected.contains_key(&(batch.root, batch.dir.clone())) {
+                items.extend(self.merge_group(job, &mut group)?); // its parent, or the batch before it, is among them
+            }
+            group.push(self.prepare(job, batch)?);
+        }
+        items.extend(self.merge_group(job, &mut group)?);
+        Ok(items)
+    }
+
+    /// Problems and what was left out.
+    fn note(&mut self, batch: &DirBatch) {
         for problem in &batch.problems {
             let stored = stored_path(&self.tops[batch.root].prefix, &problem.path);
             let code = match problem.kind {
@@ -75,34 +127,70 @@ impl Merge {
         for excluded in &batch.excluded {
             let rule = match excluded.by {
                 scan::ExcludedBy::Rule => "rule",
+                scan::ExcludedBy::NotListed => "not listed",
                 scan::ExcludedBy::OwnOutput => "own output",
             };
             *self.excluded.entry(rule).or_default() += 1;
         }
-        if self.tops[batch.root].root.is_file() {
-            return self.single_file(job, &batch);
-        }
-        let key = (batch.root, batch.dir.clone());
-        let Some(mut place) = self.expected.remove(&key) else {
+    }
+
+    /// Looks up what the job knows of the names of a batch.
+    fn prepare(&mut self, job: &Job, batch: DirBatch) -> Result<Prepared, Error> {
+        let Some(mut place) = self.expected.remove(&(batch.root, batch.dir.clone())) else {
             return Err(Error::Disorder("a directory came that its parent did not announce"));
         };
         place.is_uncertain |= batch.problems.iter().any(|problem| problem.kind == ProblemKind::List);
         let known = known(job, &place, &batch)?;
-        self.refuse_empty(&batch, &known, &place)?;
-        let items = job.batch(|tx| self.merge(tx, &batch, &place, known))?;
-        if !batch.is_last {
-            place.after = batch.entries.last().map_or(place.after, |entry| entry.name.clone());
-            self.expected.insert(key, place);
+        if batch.dir.is_empty()
+            && let (Some(now), Some(before)) = (&batch.identity, job.entry(place.id)?)
+        {
+            place.is_remounted = before.facts.inode.is_some_and(|inode| inode.dev != now.dev);
         }
-        Ok(items)
+        self.refuse_empty(&batch, &known, &place)?;
+        Ok(Prepared { batch, place, known })
     }
 
-    /// An empty source where something was before, or from the start, is a missing mount until proven otherwise.
+    fn merge_group(&mut self, job: &mut Job, group: &mut Vec<Prepared>) -> Result<Vec<Item>, Error> {
+        if group.is_empty() {
+            return Ok(Vec::new());
+        }
+        job.batch(|tx| {
+            let mut items = Vec::new();
+            for Prepared { batch, place, known } in group.drain(..) {
+                items.extend(self.merge(tx, &batch, &place, known)?);
+                if place.is_remounted
+                    && let Some(identity) = &batch.identity
+                {
+                    tx.refresh(place.id, &inode(identity), identity.nlink)?;
+                }
+                if !batch.is_last {
+                    let after = batch.entries.last().map_or(place.after, |entry| entry.name.clone());
+                    self.expected.insert((batch.root, batch.dir), Expected { after, ..place });
+                }
+            }
+            Ok(items)
+        })
+    }
+
+    /// An empty source where something was before, or from the start, is a missing mount until proven otherwise; so is a
+    /// directory on another device than before that has none of the names it had.
     fn refuse_empty(&self, batch: &DirBatch, known: &[Known], place: &Expected) -> Result<(), Error> {
+        if !place.after.is_empty() || !batch.is_last {
+            return Ok(());
+        }
         let names = batch.entries.len() + batch.excluded.len() + batch.problems.len();
-        if batch.dir.is_empty() && names == 0 && place.after.is_empty() && batch.is_last {
-            let known = known.iter().filter(|known| !known.state.is_deleted()).count() as u64;
-            return Err(Error::EmptySource { path: self.tops[batch.root].root.given().to_owned(), known });
+        let live = known.iter().filter(|known| !known.state.is_deleted());
+        let is_there = |old: &&Known| {
+            let found = batch.entries.binary_search_by(|entry| entry.name.as_slice().cmp(&old.name)).is_ok();
+            found || batch.excluded.iter().any(|excluded| excluded.name == old.name)
+        };
+        let is_empty_root = batch.dir.is_empty() && names == 0;
+        let has_lost_all =
+            place.is_remounted && live.clone().next().is_some() && !live.clone().any(|old| is_there(&old));
+        if is_empty_root || has_lost_all {
+            let root = &self.tops[batch.root].root;
+            let path = if batch.dir.is_empty() { root.given().to_owned() } else { root.open_path(&batch.dir) };
+            return Err(Error::EmptySource { path, known: live.count() as u64 });
         }
         Ok(())
     }
@@ -200,8 +288,15 @@ impl Merge {
         let own_id = old.as_ref().map(|old| old.id);
         let (entry_type, link_id) = self.link(tx, entry, entry_type, own_id)?;
         let facts = Facts { link_id, target, ..facts(&entry.identity, entry_type, link_id, Vec::new()) };
+        let device = old.as_ref().and_then(|old| old.inode).map(|inode| inode.dev);
+        let is_remounted = entry_type == EntryType::Directory && device.is_some_and(|dev| dev != entry.identity.dev);
+        // ORDER: the new device is recorded only once the directory's own names are seen and accepted; until then every
+        // run must find again that it lies on another one.
+        let seen = facts.inode.map(|now| Inode { dev: device.filter(|_| is_remounted).unwrap_or(now.dev), ..now });
+        let facts = Facts { inode: seen, ..facts };
         let (id, generation, is_due) = match old {
             Some(old) if old.is_unchanged(&facts) && !old.state.is_deleted() => {
+                self.compare_later(tx, batch, entry, &old, &facts, &path)?;
                 if old.inode != facts.inode
                     && let Some(inode) = &facts.inode
                 {
@@ -218,7 +313,8 @@ impl Merge {
             None => (tx.add(directory, &entry.name, &facts)?, 1, true),
         };
         if entry_type == EntryType::Directory && entry.is_entered {
-            self.expected.insert((batch.root, below.clone()), Expected { id, after: Vec::new(), is_uncertain: false });
+            let expected = Expected { id, after: Vec::new(), is_uncertain: false, is_remounted };
+            self.expected.insert((batch.root, below.clone()), expected);
         }
         if !is_due {
             return Ok(None);
@@ -229,8 +325,35 @@ impl Merge {
             return Ok(None);
         }
         let link_path = if link_id == 0 { None } else { Some(tx.path(link_id)?) };
-        let place = self.tops[batch.root].root.open_path(&below);
+        let place = self.place(batch.root, entry, &below);
         Ok(Some(Item { id, generation, path, place, facts, link_path }))
+    }
+
+    /// Where to open an entry.
+    fn place(&self, root: usize, entry: &scan::Entry, below: &[u8]) -> PathBuf {
+        entry.place.clone().unwrap_or_else(|| self.tops[root].root.open_path(below))
+    }
+
+    /// Puts a file that looks unchanged in line to be compared, if that is asked for.
+    fn compare_later(
+        &mut self,
+        tx: &Batch<'_>,
+        batch: &DirBatch,
+        entry: &scan::Entry,
+        old: &Known,
+        facts: &Facts,
+        path: &[u8],
+    ) -> Result<(), Error> {
+        let is_content = facts.entry_type == EntryType::File && facts.size > 0;
+        if !self.by_content || !is_content || !old.state.is_staged() {
+            return Ok(());
+        }
+        let Some(sha256) = tx.content_sha256(old.id)? else { return Ok(()) };
+        let (id, generation, path) = (old.id, old.generation, path.to_vec());
+        let place = self.place(batch.root, entry, &join(&batch.dir, &entry.name));
+        let item = Item { id, generation, path, place, facts: facts.clone(), link_path: None };
+        self.compare.push(Compare { item, sha256 });
+        Ok(())
     }
 
     /// The first name of an inode is the file; further names are hard links to it.
@@ -253,7 +376,7 @@ impl Merge {
 }
 
 /// Whether a path in that state is still to be staged.
-fn needs_staging(state: State) -> bool {
+pub fn needs_staging(state: State) -> bool {
     matches!(state, State::Pending | State::Implied | State::Problem)
 }
 
@@ -274,7 +397,8 @@ fn known(job: &Job, place: &Expected, batch: &DirBatch) -> Result<Vec<Known>, Er
     }
 }
 
-fn facts(identity: &Identity, entry_type: EntryType, link_id: u64, target: Vec<u8>) -> Facts {
+/// What the walk says of an entry, in the terms of the job.
+pub fn facts(identity: &Identity, entry_type: EntryType, link_id: u64, target: Vec<u8>) -> Facts {
     let is_device = matches!(entry_type, EntryType::CharDevice | EntryType::BlockDevice);
     Facts {
         entry_type,
@@ -295,7 +419,8 @@ fn facts(identity: &Identity, entry_type: EntryType, link_id: u64, target: Vec<u
     }
 }
 
-fn kind(kind: &EntryKind) -> (EntryType, Vec<u8>) {
+/// Type and target of what the walk found.
+pub fn kind(kind: &EntryKind) -> (EntryType, Vec<u8>) {
     match kind {
         EntryKind::File => (EntryType::File, Vec::new()),
         EntryKind::Dir => (EntryType::Directory, Vec::new()),
@@ -305,10 +430,6 @@ fn kind(kind: &EntryKind) -> (EntryType, Vec<u8>) {
         EntryKind::Block => (EntryType::BlockDevice, Vec::new()),
         EntryKind::Char => (EntryType::CharDevice, Vec::new()),
     }
-}
-
-fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
 /// Path in the dataset of a path below a source.

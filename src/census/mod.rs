@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 pub use crate::census::error::Error;
-pub use crate::census::merge::{Merge, Top};
+pub use crate::census::merge::{Compare, Merge, Top, facts, kind, needs_staging};
 use crate::format::JobId;
 use crate::job::{Facts, Inode, Job, NewJob, SourceRoot, State};
 use crate::scan::Root;
@@ -48,11 +48,10 @@ pub fn open_job(dir: &Path, roots: &[Root], world: &World) -> Result<Job, Error>
     let sources = source_roots(roots);
     match Job::open(dir) {
         Ok(mut job) => {
-            let known: Vec<SourceRoot> = job.sources()?.into_iter().map(|source| source.root).collect();
-            if known.is_empty() {
-                adopt_sources(&mut job, &sources)?
+            if job.sources()?.is_empty() {
+                adopt_sources(&mut job, &sources)?;
             } else {
-                check_sources(&known, &sources)?
+                check_sources(&job, &sources)?;
             }
             Ok(job)
         }
@@ -75,7 +74,7 @@ pub fn open_job(dir: &Path, roots: &[Root], world: &World) -> Result<Job, Error>
 }
 
 /// One directory is the dataset itself; several sources, and single files, go by their names.
-fn source_roots(roots: &[Root]) -> Vec<SourceRoot> {
+pub fn source_roots(roots: &[Root]) -> Vec<SourceRoot> {
     let is_whole = roots.len() == 1 && roots.iter().all(|root| !root.is_file());
     let prefix = |root: &Root| {
         let name = root.path().file_name().map(|name| name.to_os_string().into_vec()).unwrap_or_default();
@@ -103,12 +102,16 @@ fn adopt_sources(job: &mut Job, given: &[SourceRoot]) -> Result<(), Error> {
 
 /// The job's sources are those given now. A tree that was moved or mounted elsewhere is another source: whether it is the
 /// same data is not for a program to guess.
-fn check_sources(known: &[SourceRoot], given: &[SourceRoot]) -> Result<(), Error> {
+///
+/// # Errors
+/// When they are not, or the database fails.
+pub fn check_sources(job: &Job, given: &[SourceRoot]) -> Result<(), Error> {
+    let known: Vec<SourceRoot> = job.sources()?.into_iter().map(|source| source.root).collect();
     if known == given {
         return Ok(());
     }
     let shown = |roots: &[SourceRoot]| {
         roots.iter().map(|root| crate::format::path::escape(&root.path)).collect::<Vec<_>>().join(", ")
     };
-    Err(Error::OtherSources { expected: shown(known), found: shown(given) })
+    Err(Error::OtherSources { expected: shown(&known), found: shown(given) })
 }

@@ -36,6 +36,7 @@ mod s3;
 mod scan;
 mod send;
 mod settings;
+mod shelf;
 mod stage;
 mod status;
 mod suggest;

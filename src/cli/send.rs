@@ -81,6 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         selection: options.selection.clone(),
         own_output: own_output(&args.job).into_iter().collect(),
         stop,
+        ..WalkOptions::default()
     };
     let sources = Sources { roots, walk, special_files: !args.skip_special };
     let target = s3::target(bucket, &args.server, &args.object, &args.flow, &world)?;

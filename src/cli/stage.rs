@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use crate::cli::events::Events;
 use crate::cli::progress::{Painter, ProgressArgs};
-use crate::cli::{Exit, Failure, report};
+use crate::cli::{Exit, Failure, report, shelf};
 use crate::crypto::UnlockCode;
 use crate::format::ReadBack;
 use crate::format::path::escape;
 use crate::job::State;
 use crate::report::Stage;
-use crate::scan::{Rule, Selection};
-use crate::stage::{self, Compression, Options, Outcome, Place};
-use crate::sys::process::StopFlag;
+use crate::scan::{FileList, Root, Rule, Selection};
+use crate::stage::{self, Compression, Moving, OnChange, Options, Outcome};
+use crate::sys::process::{StopFlag, set_niceness};
 use crate::sys::secrets::{read_secret, write_secret_new};
+use crate::sys::source::read_named;
 use crate::sys::{OsRandom, World};
-use crate::units::Bytes;
+use crate::units::{Bytes, BytesPerSecond};
 
 /// Longest recipients file. Unit: bytes.
 const RECIPIENTS_BYTES_MAX: u64 = 1 << 20;
@@ -57,6 +58,23 @@ pub struct Args {
     /// Take what matches although --exclude leaves it out; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = "What")]
     include: Vec<String>,
+    /// Take only what FILE lists: paths that end with a zero byte each, as `find -print0` writes them, absolute or relative to
+    /// the source; `-` is standard input. A directory stands for all below it. For one source
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    files_from0: Option<PathBuf>,
+    /// Take what symbolic links lead to in their place, instead of the links
+    #[arg(long, help_heading = "What")]
+    follow_links: bool,
+    /// Read files that look unchanged (size, times, inode) and compare them with what was staged
+    #[arg(long, help_heading = "What")]
+    by_content: bool,
+    /// What to do with a file that changes while it is read: fail, warn or accept, for all or for a PATTERN; may be repeated,
+    /// the last that matches decides
+    #[arg(long, value_name = "[PATTERN=]WHAT", value_parser = parse_on_change, help_heading = "What")]
+    on_change: Vec<(Option<String>, OnChange)>,
+    /// How often a file that changes is read before that
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "What")]
+    readings: u32,
     /// Stay on the file system of each source
     #[arg(long, help_heading = "What")]
     one_file_system: bool,
@@ -72,6 +90,12 @@ pub struct Args {
     /// Threads that compress and seal [default: all processors]
     #[arg(long, value_name = "N", help_heading = "How")]
     threads: Option<usize>,
+    /// Read the source no faster than this
+    #[arg(long, value_name = "RATE", help_heading = "How")]
+    limit_rate: Option<BytesPerSecond>,
+    /// Give way to other programs: 0 is ordinary, 19 gives way most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19), help_heading = "How")]
+    nice: Option<i32>,
     /// Largest pack
     #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "How")]
     pack_size: Bytes,
@@ -84,9 +108,15 @@ pub struct Args {
     /// A volume that was found damaged: exactly what it lost is staged again, onto the volumes of --volume; may be repeated
     #[arg(long, value_name = "DIR", help_heading = "How")]
     repair: Vec<PathBuf>,
+    /// Fill volumes one after another, in the order given; each is read back while the next is filled
+    #[arg(long, help_heading = "How")]
+    one_by_one: bool,
     /// Leave the volumes open at the end, for more to come
     #[arg(long, help_heading = "How")]
     no_seal: bool,
+    /// Write nothing; print what would be staged, how the volumes would be filled, and which drives are missing
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON document at the end
     #[arg(long)]
     json: bool,
@@ -95,6 +125,21 @@ pub struct Args {
     quiet: bool,
     #[command(flatten)]
     progress: ProgressArgs,
+}
+
+/// Splits `PATTERN=WHAT`.
+fn parse_on_change(text: &str) -> Result<(Option<String>, OnChange), String> {
+    let (pattern, what) = match text.rsplit_once('=') {
+        Some((pattern, what)) => (Some(pattern.to_owned()), what),
+        None => (None, text),
+    };
+    let what = match what {
+        "fail" => OnChange::Fail,
+        "warn" => OnChange::Warn,
+        "accept" => OnChange::Accept,
+        _ => return Err("give fail, warn or accept, or PATTERN= and one of them".to_owned()),
+    };
+    Ok((pattern, what))
 }
 
 fn parse_compression(text: &str) -> Result<Compression, String> {
@@ -108,16 +153,6 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
     }
 }
 
-/// Splits `DIR,size=SIZE`.
-fn parse_place(text: &str) -> Result<Place, Failure> {
-    let Some((path, size)) = text.rsplit_once(",size=") else {
-        return Ok(Place { path: text.into(), limit_bytes: None });
-    };
-    let size: Bytes =
-        size.parse().map_err(|error| Failure::of(Exit::Usage, format!("--volume {text}"), None, error))?;
-    Ok(Place { path: path.into(), limit_bytes: Some(size.get()) })
-}
-
 /// Stages and reports.
 ///
 /// # Errors
@@ -125,9 +160,16 @@ fn parse_place(text: &str) -> Result<Place, Failure> {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let stop = StopFlag::new();
     stop.arm()?;
-    let options = options(args, stop)?;
+    if let Some(niceness) = args.nice {
+        set_niceness(niceness)?; // before any thread is started: they inherit it
+    }
+    let mut options = options(args, stop)?;
+    if args.dry_run {
+        return dry_run(args, &options);
+    }
     let events = Events::new("stage", &args.job, &args.progress.events);
     let painter = Arc::new(Painter::new("stage", &args.progress, events, args.quiet || args.json));
+    options.next_volume = if args.quiet || args.json { None } else { shelf::asker(&painter) };
     let outcome = stage::stage(options, &World::real(), Arc::clone(&painter) as Arc<dyn stage::Monitor>);
     painter.finish();
     let outcome = match outcome.map_err(failure) {
@@ -146,9 +188,48 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(exit(&outcome))
 }
 
+fn dry_run(args: &Args, options: &Options) -> anyhow::Result<Exit> {
+    let map = stage::dry_run(options, &World::real()).map_err(failure)?;
+    let text =
+        if args.json { serde_json::to_string_pretty(&shelf::map_json(&map))? + "\n" } else { shelf::map_text(&map) };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if map.missing_bytes().0 > 0 { Exit::Volume } else { Exit::Done })
+}
+
 fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
-    let volumes = args.volumes.iter().map(|text| parse_place(text)).collect::<Result<_, _>>()?;
+    let volumes = args.volumes.iter().map(|text| shelf::parse_place(text)).collect::<Result<_, _>>()?;
     let mut options = Options::new(args.source.clone(), volumes, args.job.clone());
+    if !args.dry_run {
+        keys(args, &mut options)?;
+    }
+    let exclude = args.exclude.iter().map(|pattern| Rule::Exclude(pattern.clone()));
+    let include = args.include.iter().map(|pattern| Rule::Include(pattern.clone()));
+    options.selection = Selection::new(&exclude.chain(include).collect::<Vec<_>>())
+        .map_err(|error| Failure::of(Exit::Usage, "a pattern cannot be used", None, error))?;
+    options.list = args.files_from0.as_deref().map(|path| file_list(args, path)).transpose()?.map(Arc::new);
+    options.follow_links = args.follow_links;
+    options.by_content = args.by_content;
+    options.moving = Moving::new(&args.on_change, args.readings)
+        .map_err(|error| Failure::of(Exit::Usage, "--on-change cannot be used", None, error))?;
+    // WHY `as`: a rate beyond the range is no limit.
+    options.read_rate_max = args.limit_rate.map(|rate| rate.get() as u64);
+    options.one_file_system = args.one_file_system;
+    options.special_files = !args.skip_special;
+    options.compression = args.compress;
+    options.memory_bytes = args.memory.get();
+    options.threads = args.threads.unwrap_or(options.threads);
+    options.pack_bytes_max = args.pack_size.get().clamp(80 << 20, crate::format::PACK_BYTES_MAX);
+    options.one_by_one = args.one_by_one;
+    options.contact = (!args.contact.is_empty()).then(|| args.contact.join("\n"));
+    options.self_carrying = args.self_carrying;
+    options.repair.clone_from(&args.repair);
+    options.seals = !args.no_seal;
+    options.stop = stop;
+    Ok(options)
+}
+
+/// Who can open the volumes. An unlock code that is not there yet is written.
+fn keys(args: &Args, options: &mut Options) -> anyhow::Result<()> {
     options.recipients.clone_from(&args.recipient);
     if let Some(path) = &args.recipients_file {
         let text =
@@ -162,28 +243,33 @@ fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
         options.passphrase = Some(passphrase);
     }
     if let Some(path) = &args.unlock_code_file {
-        if let Some(volume) = args_volumes(&options).find(|volume| is_below(path, volume)) {
+        if let Some(volume) = args_volumes(options).find(|volume| is_below(path, volume)) {
             let message = format!("the unlock code would be on the drive it opens ({})", volume.display());
             return Err(Failure::new(Exit::Usage, message, "name a file elsewhere, and send it by another way").into());
         }
         options.unlock_code = Some(unlock_code(path)?);
     }
-    let exclude = args.exclude.iter().map(|pattern| Rule::Exclude(pattern.clone()));
-    let include = args.include.iter().map(|pattern| Rule::Include(pattern.clone()));
-    options.selection = Selection::new(&exclude.chain(include).collect::<Vec<_>>())
-        .map_err(|error| Failure::of(Exit::Usage, "a pattern cannot be used", None, error))?;
-    options.one_file_system = args.one_file_system;
-    options.special_files = !args.skip_special;
-    options.compression = args.compress;
-    options.memory_bytes = args.memory.get();
-    options.threads = args.threads.unwrap_or(options.threads);
-    options.pack_bytes_max = args.pack_size.get().clamp(80 << 20, crate::format::PACK_BYTES_MAX);
-    options.seals = !args.no_seal;
-    options.contact = (!args.contact.is_empty()).then(|| args.contact.join("\n"));
-    options.self_carrying = args.self_carrying;
-    options.repair.clone_from(&args.repair);
-    options.stop = stop;
-    Ok(options)
+    Ok(())
+}
+
+/// The list of what to take, for one source that is a directory.
+fn file_list(args: &Args, path: &Path) -> Result<FileList, Failure> {
+    let [source] = args.source.as_slice() else {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--files-from0 is for one source",
+            "run the command once for each source",
+        ));
+    };
+    let failed = |error: std::io::Error| {
+        Failure::of(Exit::Failed, format!("the list {} cannot be read", path.display()), None, error)
+    };
+    let bytes = read_named(path).map_err(failed)?;
+    let root = Root::resolve(source).map_err(|error| failure(error.into()))?;
+    FileList::parse(&bytes, root.path()).map_err(|error| {
+        let hint = error.hint().to_owned();
+        Failure::of(Exit::Usage, "the list cannot be used", Some(hint), error)
+    })
 }
 
 fn args_volumes(options: &Options) -> impl Iterator<Item = &Path> {
@@ -252,7 +338,8 @@ fn is_missing(error: &crate::volume::Error) -> bool {
 
 fn exit(outcome: &Outcome) -> Exit {
     let ledger = &outcome.ledger;
-    let problems = ledger.state(State::Problem).entries + ledger.state(State::Changed).entries;
+    let changed = ledger.state(State::Changed).entries.saturating_sub(outcome.accepted);
+    let problems = ledger.state(State::Problem).entries + changed;
     match outcome {
         outcome if outcome.is_stopped && !outcome.is_complete => Exit::Stopped,
         outcome if outcome.needs_volume.is_some() => Exit::Volume,
@@ -315,7 +402,8 @@ fn text(args: &Args, outcome: &Outcome, painter: &Painter, report: Option<&Path>
     text
 }
 
-fn read_back(way: ReadBack) -> &'static str {
+/// How a volume was read back, in words.
+pub(super) fn read_back(way: ReadBack) -> &'static str {
     match way {
         ReadBack::Direct => "from the medium (direct I/O)",
         ReadBack::DroppedCache => "after dropping the cache",

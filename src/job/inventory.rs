@@ -1,8 +1,11 @@
 //! The inventory: what a walk sees, merged with what earlier walks saw.
 
+use std::collections::HashMap;
+
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 
+use crate::digest::Sha256;
 use crate::format::record::{EntryType, Problem, Record};
 use crate::job::error::{During, from_db, to_db};
 use crate::job::rows::{self, KNOWN};
@@ -27,6 +30,23 @@ impl Job {
         let mut children = Vec::new();
         while let Some(row) = found.next().during(doing)? {
             children.push(rows::known(row)?);
+        }
+        Ok(children)
+    }
+
+    /// Children of a directory whose names lie between two, both included, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn children_between(&self, directory: u64, from: &[u8], to: &[u8]) -> Result<HashMap<Vec<u8>, Known>, Error> {
+        let doing = "read a directory";
+        let sql = format!("SELECT {KNOWN} FROM entries WHERE parent = ?1 AND name BETWEEN ?2 AND ?3");
+        let mut query = self.db.prepare_cached(&sql).during(doing)?;
+        let mut found = query.query(params![to_db("entry id", directory)?, from, to]).during(doing)?;
+        let mut children = HashMap::new();
+        while let Some(row) = found.next().during(doing)? {
+            let known = rows::known(row)?;
+            children.insert(known.name.clone(), known);
         }
         Ok(children)
     }
@@ -173,6 +193,17 @@ impl Batch<'_> {
     /// When the database fails.
     pub fn entry(&self, id: u64) -> Result<Option<Stored>, Error> {
         rows::load(self.db, self.caches, to_db("entry id", id)?)
+    }
+
+    /// SHA-256 of the content of a staged file; `None` for anything else.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn content_sha256(&self, id: u64) -> Result<Option<Sha256>, Error> {
+        let doing = "read what was staged";
+        let mut query = self.db.prepare_cached("SELECT sha256 FROM staged WHERE id = ?1").during(doing)?;
+        let found = query.query_row([to_db("entry id", id)?], |row| row.get::<_, Option<[u8; 32]>>(0)).optional();
+        found.map(Option::flatten).during(doing)
     }
 
     pub(super) fn stored(&self, id: u64) -> Result<Stored, Error> {

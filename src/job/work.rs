@@ -36,14 +36,26 @@ impl Job {
     /// # Errors
     /// When the database fails.
     pub fn pending(&self, after: u64, limit: usize) -> Result<Vec<Work>, Error> {
-        let doing = "read what is left to stage";
+        self.open_in(State::Pending, after, limit)
+    }
+
+    /// Entries that changed while they were read, by id, after `after`; at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn changed(&self, after: u64, limit: usize) -> Result<Vec<Work>, Error> {
+        self.open_in(State::Changed, after, limit)
+    }
+
+    fn open_in(&self, state: State, after: u64, limit: usize) -> Result<Vec<Work>, Error> {
+        let doing = "read what is open";
         let sql = format!(
             "SELECT {STORED} FROM entries INDEXED BY entries_open \
              WHERE state < 10 AND state = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
         );
         let mut query = self.db.prepare_cached(&sql).during(doing)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut found = query.query(params![State::Pending.code(), to_db("entry id", after)?, limit]).during(doing)?;
+        let mut found = query.query(params![state.code(), to_db("entry id", after)?, limit]).during(doing)?;
         let mut work = Vec::new();
         while let Some(row) = found.next().during(doing)? {
             work.push(self.work(rows::stored(&self.db, &self.caches, row)?)?);

@@ -5,6 +5,7 @@
 //! Callers: everybody above; nothing here touches the outside.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::sys::source::Identity;
 
@@ -38,6 +39,8 @@ pub struct Entry {
     pub kind: EntryKind,
     /// For a directory: whether the walk goes into it. `false` at the border of the file system, if it is to stay in one.
     pub is_entered: bool,
+    /// Where it is, when it is what a followed link leads to.
+    pub place: Option<PathBuf>,
 }
 
 /// What a selected name is.
@@ -80,6 +83,8 @@ pub enum ExcludedBy {
     Rule,
     /// It is a directory this very run writes to (a volume or the job).
     OwnOutput,
+    /// It is not on the list of what to take.
+    NotListed,
 }
 
 /// A name that could not be taken. The walk goes on.

@@ -180,7 +180,7 @@ mod tests {
             nlink: 1,
             rdev: 0,
         };
-        Entry { name: name.to_vec(), identity, kind: EntryKind::File, is_entered: false }
+        Entry { name: name.to_vec(), identity, kind: EntryKind::File, is_entered: false, place: None }
     }
 
     fn found(dir: &[u8], entries: Vec<Entry>) -> Vec<(Hazard, Vec<u8>)> {

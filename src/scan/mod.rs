@@ -10,6 +10,7 @@
 mod batch;
 mod hazard;
 mod histogram;
+mod list;
 mod root;
 mod sample;
 mod select;
@@ -21,6 +22,7 @@ pub(crate) use crate::scan::batch::join;
 pub use crate::scan::batch::{DirBatch, Entry, EntryKind, Excluded, ExcludedBy, Problem, ProblemKind};
 pub use crate::scan::hazard::{Hazard, S3_KEY_BYTES_MAX, S3_OBJECT_BYTES_MAX, collisions, hazards};
 pub use crate::scan::histogram::{BUCKET_COUNT, Histogram};
+pub use crate::scan::list::{FileList, Wanted};
 pub use crate::scan::root::Root;
 pub use crate::scan::sample::{Compressibility, SampleOptions, Sampler, Samples};
 pub use crate::scan::select::{Rule, Selection};
@@ -56,6 +58,14 @@ pub enum Error {
         /// The source around it.
         outer: PathBuf,
     },
+    /// A listed path that cannot be meant.
+    #[error("listed path {} cannot be taken: {why}", crate::format::path::escape(path))]
+    List {
+        /// As it stands in the list.
+        path: Vec<u8>,
+        /// Why not.
+        why: &'static str,
+    },
     /// An include or exclude rule that cannot be understood.
     #[error("rule {rule:?} is not a pattern in the style of gitignore")]
     Rule {
@@ -74,6 +84,7 @@ impl Error {
             Self::Root { .. } => "check the path, and whether what it is on is mounted and readable for this user",
             Self::RootKind { .. } => "name a directory or a regular file",
             Self::RootsOverlap { .. } => "leave out the inner source: it is taken with the outer one",
+            Self::List { .. } => "list paths below the source, relative to it or absolute",
             Self::Rule { .. } => "patterns are those of gitignore: *.tmp, /top/only, cache/, **/deep",
         }
     }

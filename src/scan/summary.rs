@@ -78,7 +78,7 @@ impl Summary {
         }
         for excluded in &batch.excluded {
             match excluded.by {
-                ExcludedBy::Rule => self.excluded_by_rule += 1,
+                ExcludedBy::Rule | ExcludedBy::NotListed => self.excluded_by_rule += 1,
                 ExcludedBy::OwnOutput => self.excluded_own_output += 1,
             }
         }

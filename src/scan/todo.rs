@@ -4,7 +4,7 @@
 //! Invariants: last in, first out, so that the stack holds no more than the siblings along the current paths; a worker
 //! that ends in a panic ends the others too, instead of letting them wait for ever. Callers: `walk`.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::source::Identity;
 
@@ -15,6 +15,30 @@ pub(crate) struct Dir {
     /// Relative to the root.
     pub(crate) path: Vec<u8>,
     pub(crate) identity: Identity,
+    /// The directories it lies in, where links are followed: a link to one of them must not be.
+    pub(crate) above: Option<Arc<Above>>,
+}
+
+/// A directory and those above it.
+#[derive(Debug)]
+pub(crate) struct Above {
+    /// Device and inode.
+    pub(crate) inode: (u64, u64),
+    pub(crate) above: Option<Arc<Above>>,
+}
+
+impl Dir {
+    /// The chain that begins with this directory.
+    pub(crate) fn chain(&self) -> Arc<Above> {
+        Arc::new(Above { inode: (self.identity.dev, self.identity.ino), above: self.above.clone() })
+    }
+}
+
+impl Above {
+    /// Whether the directory with that inode is in the chain.
+    pub(crate) fn holds(&self, inode: (u64, u64)) -> bool {
+        std::iter::successors(Some(self), |at| at.above.as_deref()).any(|at| at.inode == inode)
+    }
 }
 
 #[derive(Debug)]

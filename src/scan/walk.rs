@@ -10,18 +10,20 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use walkdir::WalkDir;
 
 use crate::scan::batch::{DirBatch, Entry, EntryKind, Excluded, ExcludedBy, Problem, ProblemKind, join};
+use crate::scan::list::{FileList, Wanted};
 use crate::scan::root::Root;
 use crate::scan::select::Selection;
-use crate::scan::todo::{Dir, Taken, Todo};
+use crate::scan::todo::{Above, Dir, Taken, Todo};
 use crate::sys::process::StopFlag;
 use crate::sys::source::{self, SourceKind};
 
 /// Most entries in one batch: a larger directory comes in several. Bounds memory at about 300 bytes an entry.
-pub const BATCH_ENTRIES_MAX: usize = 16_384;
+pub const BATCH_ENTRIES_MAX: usize = 4096;
 
 /// How to walk.
 #[derive(Debug, Clone)]
@@ -32,6 +34,11 @@ pub struct WalkOptions {
     pub one_file_system: bool,
     /// What is taken.
     pub selection: Selection,
+    /// Whether links are followed: what they lead to is taken in their place. A link that leads nowhere, to something
+    /// other than a file or directory, or to a directory it lies in, stays a link.
+    pub follow_links: bool,
+    /// What to take of the only root; `None`: everything.
+    pub list: Option<Arc<FileList>>,
     /// Directories by device and inode that are left out: the volumes and the job of this very run.
     pub own_output: HashSet<(u64, u64)>,
     /// Looked at before each directory.
@@ -45,6 +52,8 @@ impl Default for WalkOptions {
             threads: 1,
             one_file_system: false,
             selection: Selection::everything(),
+            follow_links: false,
+            list: None,
             own_output: HashSet::new(),
             stop: StopFlag::new(),
         }
@@ -77,7 +86,7 @@ pub fn walk(roots: &[Root], options: &WalkOptions, mut receive: impl FnMut(DirBa
         if place.is_file() {
             broken_off |= count(single_file(root, place)).is_break();
         } else {
-            dirs.push(Dir { root, path: Vec::new(), identity: *place.identity() });
+            dirs.push(Dir { root, path: Vec::new(), identity: *place.identity(), above: None });
         }
     }
     dirs.reverse();
@@ -149,7 +158,8 @@ impl Walker<'_> {
         let dir = &taken.dir;
         let Some(root) = self.roots.get(dir.root) else { return };
         let mut batch = self.empty_batch(dir);
-        let names = list(&root.open_path(&dir.path), &mut batch);
+        let names = list(&root.open_path(&dir.path), self.options.follow_links, &mut batch);
+        let chain = self.options.follow_links.then(|| dir.chain());
         let mut subdirs = Vec::new();
         for name in names {
             if batch.entries.len() + batch.excluded.len() >= BATCH_ENTRIES_MAX {
@@ -158,7 +168,7 @@ impl Walker<'_> {
                     return;
                 }
             }
-            self.look_at(root, dir, name, &mut batch, &mut subdirs);
+            self.look_at(root, dir, chain.as_ref(), name, &mut batch, &mut subdirs);
         }
         batch.is_last = true;
         // ORDER: deliver first, so that a directory is known before anything below it with one thread.
@@ -181,13 +191,31 @@ impl Walker<'_> {
     }
 
     /// Looks at one name and puts it where it belongs.
-    fn look_at(&self, root: &Root, dir: &Dir, listed: Listed, batch: &mut DirBatch, subdirs: &mut Vec<Dir>) {
+    fn look_at(
+        &self,
+        root: &Root,
+        dir: &Dir,
+        chain: Option<&Arc<Above>>,
+        listed: Listed,
+        batch: &mut DirBatch,
+        subdirs: &mut Vec<Dir>,
+    ) {
         let path = join(&dir.path, &listed.name);
+        let wanted = self.options.list.as_ref().map_or(Wanted::Yes, |list| list.look(&path));
+        if wanted == Wanted::No {
+            let by = ExcludedBy::NotListed;
+            batch.excluded.push(Excluded { name: listed.name, is_dir: listed.is_dir, by });
+            return;
+        }
         if self.options.selection.excludes(&path, listed.is_dir) {
             batch.excluded.push(Excluded { name: listed.name, is_dir: listed.is_dir, by: ExcludedBy::Rule });
             return;
         }
-        match look(&root.open_path(&path), listed.name) {
+        let found = look(&root.open_path(&path), listed.name).map(|entry| match chain {
+            Some(chain) => follow(entry, &root.open_path(&path), chain),
+            None => entry,
+        });
+        match found {
             Ok(entry) if self.options.own_output.contains(&(entry.identity.dev, entry.identity.ino)) => {
                 let is_dir = entry.kind == EntryKind::Dir;
                 batch.excluded.push(Excluded { name: entry.name, is_dir, by: ExcludedBy::OwnOutput });
@@ -196,7 +224,8 @@ impl Walker<'_> {
                 let same_fs = entry.identity.dev == root.identity().dev;
                 entry.is_entered = entry.kind == EntryKind::Dir && (same_fs || !self.options.one_file_system);
                 if entry.is_entered {
-                    subdirs.push(Dir { root: dir.root, path, identity: entry.identity });
+                    let above = chain.cloned();
+                    subdirs.push(Dir { root: dir.root, path, identity: entry.identity, above });
                 }
                 batch.entries.push(entry);
             }
@@ -212,9 +241,9 @@ struct Listed {
 }
 
 /// Names of a directory, sorted by their bytes; trouble goes into the batch.
-fn list(path: &Path, batch: &mut DirBatch) -> Vec<Listed> {
+fn list(path: &Path, follow_root: bool, batch: &mut DirBatch) -> Vec<Listed> {
     let mut names = Vec::new();
-    let listing = WalkDir::new(path).min_depth(1).max_depth(1).follow_links(false).follow_root_links(false);
+    let listing = WalkDir::new(path).min_depth(1).max_depth(1).follow_links(false).follow_root_links(follow_root);
     for item in listing {
         match item {
             Ok(item) => {
@@ -254,7 +283,21 @@ fn look(path: &Path, name: Vec<u8>) -> Result<Entry, (ProblemKind, io::Error)> {
         SourceKind::Char => EntryKind::Char,
         SourceKind::Unknown => return Err((ProblemKind::UnknownKind, io::ErrorKind::Unsupported.into())),
     };
-    Ok(Entry { name, identity, kind, is_entered: false })
+    Ok(Entry { name, identity, kind, is_entered: false, place: None })
+}
+
+/// What a link leads to, in its place, if that can be taken; otherwise the link itself.
+fn follow(link: Entry, path: &Path, chain: &Above) -> Entry {
+    if !matches!(link.kind, EntryKind::Symlink { .. }) {
+        return link;
+    }
+    let (Ok(place), Ok(identity)) = (source::resolve(path), source::identity_followed(path)) else { return link };
+    let kind = match identity.kind {
+        SourceKind::File => EntryKind::File,
+        SourceKind::Dir if !chain.holds((identity.dev, identity.ino)) => EntryKind::Dir,
+        _ => return link,
+    };
+    Entry { name: link.name, identity, kind, is_entered: false, place: Some(place) }
 }
 
 fn problem_kind(error: &io::Error, otherwise: ProblemKind) -> ProblemKind {

@@ -12,19 +12,27 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select, unbounded};
 
 use crate::census::Merge;
-use crate::format::record::{EntryType, Problem, Record};
+use crate::format::record::{EntryType, Problem, ProblemCode, Record};
 use crate::job::{Count, Excluded, Job};
-use crate::scan::{self, DirBatch, WalkTotals};
+use crate::scan::{self, DirBatch, FileList, WalkTotals};
 use crate::stage::Error;
 use crate::stage::convert::{job_pack, pack_close};
+use crate::stage::gauge::Gauge;
 use crate::stage::item::{Gather, Item, Unit};
-use crate::stage::lane::{Lane, Need, ToWriter};
+use crate::stage::lane::{Need, ToWriter};
+use crate::stage::lanes::Room;
+use crate::stage::rack::Rack;
+use crate::stage::shelf::Place;
 use crate::stage::worker::{self, Shared};
 use crate::stage::writer::FromWriter;
-use crate::sys::World;
+use crate::volume::SealReport;
 
 /// Units that may wait before the walk is held up.
 const OUTBOX_MAX: usize = 64;
+/// Entries merged in one transaction, and the last batch's beyond.
+const MERGE_ENTRIES: usize = 4096;
+/// Batches the walk may be ahead, for each of its threads.
+const BATCHES_AHEAD: usize = 8;
 /// Units in the workers' queue.
 const UNITS_QUEUED: usize = 32;
 /// How long the engine sleeps at most while units wait in the outbox.
@@ -42,6 +50,14 @@ pub(super) enum ToEngine {
     Writer(FromWriter),
     /// An entry could not be staged.
     Problem(Problem),
+    /// So many files were compared by content, and these differ.
+    Compared(usize, Vec<Item>),
+    /// All volumes are full, and somebody waits for a further one.
+    NeedVolume,
+    /// Where a further volume is; `None`: there is none.
+    Place(Option<Place>),
+    /// A full volume is sealed, or was not.
+    Sealed(Result<Option<(u32, SealReport)>, Error>),
     /// The run cannot go on.
     Fatal(Box<Error>),
     /// A worker has ended.
@@ -59,17 +75,20 @@ pub(super) struct Ran {
     pub(super) failed: Vec<(u32, crate::volume::Error)>,
     /// Problems met.
     pub(super) problems: u64,
+    /// Volumes that were full and are sealed.
+    pub(super) sealed: Vec<(u32, SealReport)>,
+    /// Why a full volume could not be sealed.
+    pub(super) seal_failure: Option<Error>,
 }
 
 /// The engine's own state.
 pub(super) struct Engine<'a> {
     pub(super) job: &'a mut Job,
-    pub(super) world: World,
+    pub(super) rack: Rack,
     pub(super) shared: Arc<Shared>,
     pub(super) merge: Merge,
     pub(super) gather: Gather,
     pub(super) outbox: VecDeque<Unit>,
-    pub(super) lanes: Vec<Arc<Lane>>,
     pub(super) inbox: Receiver<ToEngine>,
     pub(super) fatal: Option<Error>,
     pub(super) failed: Vec<(u32, crate::volume::Error)>,
@@ -77,17 +96,23 @@ pub(super) struct Engine<'a> {
     pub(super) workers_left: usize,
     pub(super) writers_left: usize,
     pub(super) problems: u64,
+    pub(super) comparing: usize,
+    pub(super) gauge: Gauge,
+    pub(super) list: Option<Arc<FileList>>,
+    pub(super) seals_left: usize,
+    pub(super) sealed: Vec<(u32, SealReport)>,
+    pub(super) seal_failure: Option<Error>,
 }
 
 impl Engine<'_> {
     /// Runs to the end: everything walked, read, written and recorded, or stopped.
     pub(super) fn run(
-        mut self,
+        &mut self,
         roots: Vec<scan::Root>,
         options: scan::WalkOptions,
         workers: usize,
     ) -> Result<Ran, Error> {
-        let (dirs_in, dirs) = bounded::<DirBatch>(options.threads.max(1) * 2);
+        let (dirs_in, dirs) = bounded::<DirBatch>(options.threads.max(1) * BATCHES_AHEAD);
         let to_engine = self.shared.engine.clone();
         spawn("walk", move || {
             let totals = scan::walk(&roots, &options, |batch| match dirs_in.send(batch) {
@@ -109,13 +134,16 @@ impl Engine<'_> {
         drop(units);
 
         self.feed(&dirs, &units_in)?;
+        if self.fatal.is_some() {
+            self.shared.lanes.close(); // nobody waits for a volume that will not come
+        }
         drop(units_in); // workers end when the queue is empty
         drop(dirs); // and so does the walk, if it was not done
         while self.workers_left > 0 {
             self.wait(LOOK_EVERY)?;
         }
         self.due_records()?;
-        for lane in &self.lanes {
+        for lane in self.shared.lanes.all() {
             if self.fatal.is_some() {
                 lane.fail(); // a frame may be missing that its pack waits for
             }
@@ -124,7 +152,10 @@ impl Engine<'_> {
         while self.writers_left > 0 {
             self.wait(LOOK_EVERY)?;
         }
-        if let Some(error) = self.fatal {
+        while self.seals_left > 0 {
+            self.wait(LOOK_EVERY)?;
+        }
+        if let Some(error) = self.fatal.take() {
             return Err(error);
         }
         if self.walked.as_ref().is_some_and(|totals| totals.is_complete) {
@@ -134,10 +165,17 @@ impl Engine<'_> {
                 rows.map(|(rule, entries)| Excluded { rule: (*rule).to_owned(), count: count(entries) }).collect();
             self.job.batch(|tx| tx.set_excluded(&rows))?;
         }
-        let out_of_volumes = self.shared.out_of_volumes.load(std::sync::atomic::Ordering::Relaxed);
+        let out_of_volumes = self.shared.lanes.is_closed();
         let is_whole = self.walked.as_ref().is_some_and(|totals| totals.is_complete);
         let is_complete = is_whole && !out_of_volumes && !self.shared.stop.is_set() && self.failed.is_empty();
-        Ok(Ran { is_complete, out_of_volumes, failed: self.failed, problems: self.problems })
+        Ok(Ran {
+            is_complete,
+            out_of_volumes,
+            failed: std::mem::take(&mut self.failed),
+            problems: self.problems,
+            sealed: std::mem::take(&mut self.sealed),
+            seal_failure: self.seal_failure.take(),
+        })
     }
 
     /// Merges, gathers and hands out until the walk has ended and nothing waits, or the run is over.
@@ -149,10 +187,11 @@ impl Engine<'_> {
             if self.fatal.is_some() || self.shared.is_over() || self.all_lanes_failed() {
                 return Ok(());
             }
+            self.look_around();
             if !dirs_open && self.walked.is_some() {
                 self.outbox.extend(self.gather.finish());
                 self.hand_out(units);
-                if self.outbox.is_empty() {
+                if self.outbox.is_empty() && self.comparing == 0 {
                     return Ok(());
                 }
             }
@@ -162,7 +201,7 @@ impl Engine<'_> {
                 recv(self.inbox) -> message => message.ok(),
                 recv(if takes_dirs { dirs } else { &idle }) -> batch => {
                     match batch {
-                        Ok(batch) => self.directory(batch),
+                        Ok(batch) => self.directories(batch, dirs),
                         Err(_) => dirs_open = false,
                     }
                     None
@@ -175,9 +214,10 @@ impl Engine<'_> {
         }
     }
 
-    fn all_lanes_failed(&self) -> bool {
+    pub(super) fn all_lanes_failed(&self) -> bool {
         // No lanes at all is no failure: with every volume sealed, a run may still find that nothing is left to do.
-        !self.lanes.is_empty() && self.lanes.iter().all(|lane| lane.has_failed())
+        let lanes = self.shared.lanes.all();
+        !lanes.is_empty() && lanes.iter().all(|lane| lane.has_failed())
     }
 
     fn hand_out(&mut self, units: &Sender<Unit>) {
@@ -192,16 +232,23 @@ impl Engine<'_> {
         }
     }
 
-    fn directory(&mut self, batch: DirBatch) {
-        match self.merge.take(self.job, batch) {
-            Ok(items) => {
-                if let Err(error) = self.gather_all(items).and_then(|()| self.note_problems()) {
-                    self.fatal.get_or_insert(error);
-                }
-            }
-            Err(error) => {
-                self.fatal.get_or_insert(error.into());
-            }
+    /// Takes a directory, and with it what else has come, in one transaction: a transaction for each small directory would
+    /// cost more than its entries.
+    fn directories(&mut self, first: DirBatch, more: &Receiver<DirBatch>) {
+        let (mut entries, mut batches) = (first.entries.len(), vec![first]);
+        while entries < MERGE_ENTRIES
+            && let Ok(batch) = more.try_recv()
+        {
+            entries += batch.entries.len();
+            batches.push(batch);
+        }
+        let merged = self.merge.take_all(self.job, batches).map_err(Error::from).and_then(|items| {
+            self.compare_all();
+            self.gather_all(items)?;
+            self.note_problems()
+        });
+        if let Err(error) = merged {
+            self.fatal.get_or_insert(error);
         }
     }
 
@@ -219,6 +266,43 @@ impl Engine<'_> {
         Ok(())
     }
 
+    /// Files that look unchanged go to the workers to be compared.
+    fn compare_all(&mut self) {
+        let compare = std::mem::take(&mut self.merge.compare);
+        self.comparing += compare.len();
+        for one in compare {
+            self.outbox.extend(self.gather.add_compare(one));
+        }
+    }
+
+    /// What differs is a new reading.
+    fn compared(&mut self, count: usize, differing: Vec<Item>) -> Result<(), Error> {
+        self.comparing = self.comparing.saturating_sub(count);
+        let items = self.job.batch(|tx| {
+            let changed = differing.into_iter().map(|item| {
+                let generation = tx.change(item.id, &item.facts)?;
+                Ok(Item { generation, ..item })
+            });
+            changed.collect::<Result<Vec<_>, crate::job::Error>>()
+        })?;
+        self.gather_all(items)
+    }
+
+    /// Listed paths that are not there are problems, each by name.
+    fn note_missed(&mut self) -> Result<(), Error> {
+        let Some(list) = self.list.clone() else { return Ok(()) };
+        let text = "is listed, and is not at the source (or lies in a directory that is left out)";
+        let missed = list.missed().map(|path| Problem {
+            id: 0,
+            code: ProblemCode::Vanished,
+            errno: 0,
+            path: path.to_vec(),
+            text: text.to_owned(),
+        });
+        self.merge.problems.extend(missed);
+        self.note_problems()
+    }
+
     fn note_problems(&mut self) -> Result<(), Error> {
         let problems = std::mem::take(&mut self.merge.problems);
         if problems.is_empty() {
@@ -231,6 +315,7 @@ impl Engine<'_> {
     }
 
     fn wait(&mut self, pause: Duration) -> Result<(), Error> {
+        self.look_around();
         match self.inbox.recv_timeout(pause) {
             Ok(message) => self.take(message),
             Err(_) => Ok(()),
@@ -240,13 +325,21 @@ impl Engine<'_> {
     fn take(&mut self, message: ToEngine) -> Result<(), Error> {
         match message {
             ToEngine::Walked(totals) => {
+                let is_complete = totals.is_complete;
                 self.walked = Some(totals);
                 self.shared.monitor.walked();
+                if is_complete {
+                    self.note_missed()?;
+                }
             }
             ToEngine::Problem(problem) => {
                 self.problems += 1;
                 self.job.batch(|tx| tx.problem(&problem))?;
             }
+            ToEngine::Compared(count, differing) => self.compared(count, differing)?,
+            ToEngine::NeedVolume => self.next_volume(None)?,
+            ToEngine::Place(place) => self.place(place)?,
+            ToEngine::Sealed(result) => self.seal_ended(result)?,
             ToEngine::Fatal(error) => {
                 self.fatal.get_or_insert(*error);
                 self.shared.stop.set();
@@ -263,10 +356,10 @@ impl Engine<'_> {
                 // ORDER: the commit's sync has returned. Only now may the database say so, and only then may the writer
                 // begin the next commit of this volume.
                 let pack = job_pack(&committed.state);
-                let now = self.world.clock.now();
+                let now = self.rack.world.clock.now();
                 let recorded = self.job.record_commit(volume, &pack, &committed.records, now)?;
                 self.shared.monitor.staged(recorded.staged.entries, recorded.staged.bytes);
-                if let Some(lane) = self.lanes.iter().find(|lane| lane.number() == volume) {
+                if let Some(lane) = self.shared.lanes.of(volume) {
                     let _ = lane.writer.send(ToWriter::Recorded);
                 }
             }
@@ -280,7 +373,10 @@ impl Engine<'_> {
                 self.shared.monitor.volume(volume, &super::VolumeEvent::Failed { reason });
                 self.failed.push((volume, error));
             }
-            FromWriter::Ended => self.writers_left = self.writers_left.saturating_sub(1),
+            FromWriter::Ended(volume) => {
+                self.writers_left = self.writers_left.saturating_sub(1);
+                self.lane_ended(volume)?;
+            }
         }
         Ok(())
     }
@@ -308,7 +404,9 @@ impl Engine<'_> {
 
     fn put(&mut self, records: Vec<Record>) -> Result<(), Error> {
         let count = records.len() as u64;
-        let Ok(hold) = self.shared.hold(0, count * 64, count) else { return Ok(()) };
+        // Not the hold that waits: this thread is the one that would bring a further volume.
+        let room = Room { bytes: 0, path_bytes: count * 64, records: count };
+        let Some(hold) = self.shared.lanes.try_hold(room) else { return Ok(()) };
         let lane = Arc::clone(hold.lane());
         let slot = lane.slot(&hold, Need { bytes: 0, frames: 0, records: count })?;
         slot.record(records);
@@ -317,7 +415,7 @@ impl Engine<'_> {
 }
 
 /// Starts a thread of the engine.
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(Error::Thread)
 }
 

@@ -105,8 +105,8 @@ impl ExtentBuild {
         let (build, shared_task) = (Arc::clone(self), Arc::clone(shared));
         shared.cpus.spawn_fifo(move || {
             debug_assert_eq!((frame.len() - FRONT) as u64, bytes);
-            let key = &build.slot.pack.sealing;
-            let sealed = COMPRESSOR.with_borrow_mut(|compressor| shared_task.seal(key, compressor, frame, spare));
+            let slot = &build.slot;
+            let sealed = COMPRESSOR.with_borrow_mut(|compressor| shared_task.seal(slot, compressor, frame, spare));
             match sealed {
                 Ok(sealed) => {
                     let piece = Piece { frame: sealed.header.index, at: 0, bytes: sealed.data_plain_bytes };

@@ -1,5 +1,6 @@
 //! What is to be staged: items, and the units in which workers take them.
 
+use crate::census::Compare;
 pub(super) use crate::census::Item;
 use crate::format::record::EntryType;
 use crate::job::ResumePoint;
@@ -11,12 +12,16 @@ pub(super) enum Unit {
     Bare(Vec<Item>),
     /// Files that share a frame.
     Small(Vec<Item>),
+    /// Files that look unchanged, to be compared by content.
+    Compare(Vec<Compare>),
     /// A file of its own, perhaps begun by an earlier run.
     Large(Box<Item>, Option<Box<ResumePoint>>),
 }
 
 /// Most entries in one unit.
 const UNIT_ITEMS_MAX: usize = 512;
+/// Content to compare in one unit. Unit: bytes.
+const COMPARE_BYTES: u64 = 64 << 20;
 
 /// Gathers items into units.
 #[derive(Debug)]
@@ -25,11 +30,20 @@ pub(super) struct Gather {
     bare: Vec<Item>,
     small: Vec<Item>,
     small_bytes: u64,
+    compare: Vec<Compare>,
+    compare_bytes: u64,
 }
 
 impl Gather {
     pub(super) fn new(frame_bytes: u32) -> Self {
-        Self { frame_bytes: frame_bytes.into(), bare: Vec::new(), small: Vec::new(), small_bytes: 0 }
+        Self {
+            frame_bytes: frame_bytes.into(),
+            bare: Vec::new(),
+            small: Vec::new(),
+            small_bytes: 0,
+            compare: Vec::new(),
+            compare_bytes: 0,
+        }
     }
 
     /// Whether a file of that size shares a frame with others.
@@ -50,6 +64,19 @@ impl Gather {
         unit
     }
 
+    /// Takes a file to compare; gives a unit when one is full.
+    pub(super) fn add_compare(&mut self, one: Compare) -> Option<Unit> {
+        self.compare_bytes += one.item.facts.size;
+        self.compare.push(one);
+        let full = self.compare.len() >= UNIT_ITEMS_MAX || self.compare_bytes >= COMPARE_BYTES;
+        full.then(|| self.take_compare()).flatten()
+    }
+
+    fn take_compare(&mut self) -> Option<Unit> {
+        self.compare_bytes = 0;
+        (!self.compare.is_empty()).then(|| Unit::Compare(std::mem::take(&mut self.compare)))
+    }
+
     fn take_small(&mut self) -> Option<Unit> {
         self.small_bytes = 0;
         (!self.small.is_empty()).then(|| Unit::Small(std::mem::take(&mut self.small)))
@@ -58,6 +85,6 @@ impl Gather {
     /// What is left at the end.
     pub(super) fn finish(&mut self) -> impl Iterator<Item = Unit> + use<> {
         let bare = (!self.bare.is_empty()).then(|| Unit::Bare(std::mem::take(&mut self.bare)));
-        bare.into_iter().chain(self.take_small())
+        bare.into_iter().chain(self.take_small()).chain(self.take_compare())
     }
 }

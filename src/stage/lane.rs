@@ -6,12 +6,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use crate::crypto::{RunKey, SealingKey};
 use crate::format::record::Record;
 use crate::format::{FRAME_ALIGN, FRAME_HEADER_BYTES, INNER_BYTES, PackKind, TAG_BYTES, padded_len, stored_len};
+use crate::stage::squeeze::{Compression, Squeeze};
 use crate::sys::{Access, World};
 use crate::volume::{PackParams, PackWriter, SealedFrame, Volume, pack_path};
 
@@ -37,7 +39,7 @@ pub(super) enum ToWriter {
     Look,
     /// The job database has recorded the last commit.
     Recorded,
-    /// No more packs come: close all, then end.
+    /// No more packs come: close all, then end. May come twice.
     Finish,
 }
 
@@ -90,11 +92,17 @@ pub(super) struct Lane {
     run: Arc<RunKey>,
     pack_bytes_max: u64,
     frame_bytes: u32,
+    /// Level of compression, by the slack of this drive.
+    squeeze: Squeeze,
     state: Mutex<LaneState>,
     sealed_bytes: AtomicU64,
     held_bytes: AtomicU64,
+    /// Holds that somebody still has. A full lane is given to its writer to be closed when the last one goes.
+    holds: AtomicU64,
     failed: AtomicBool,
     released: Condvar,
+    /// Share of the last stretch in which the writer was at work, in percent.
+    busy_percent: AtomicU64,
 }
 
 /// What a lane needs to be made.
@@ -108,6 +116,7 @@ pub(super) struct LaneSetup {
     pub(super) run: Arc<RunKey>,
     pub(super) pack_bytes_max: u64,
     pub(super) frame_bytes: u32,
+    pub(super) compression: Compression,
 }
 
 /// A claim on a lane's capacity.
@@ -120,6 +129,11 @@ pub(super) struct Hold {
 pub(super) struct Slot {
     pub(super) pack: Arc<OpenPack>,
     hold: Arc<Hold>,
+}
+
+/// What records and their paths take, in their pack and in `MANIFEST` together. Unit: bytes.
+pub(super) fn record_bytes(path_bytes: u64, records: u64) -> u64 {
+    records * RECORD_BYTES + path_bytes * 2
 }
 
 /// Worst case of sealing `plain_bytes` in `frames` frames. Unit: bytes.
@@ -137,11 +151,14 @@ impl Lane {
             run: setup.run,
             pack_bytes_max: setup.pack_bytes_max,
             frame_bytes: setup.frame_bytes,
+            squeeze: Squeeze::new(setup.compression),
             state: Mutex::new(LaneState { current: None, next_pack: setup.next_pack, is_full: false }),
             sealed_bytes: AtomicU64::new(setup.used_bytes),
             held_bytes: AtomicU64::new(0),
+            holds: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             released: Condvar::new(),
+            busy_percent: AtomicU64::new(0),
         })
     }
 
@@ -162,6 +179,11 @@ impl Lane {
         self.failed.load(Ordering::Relaxed) || lock(&self.state).is_full
     }
 
+    /// Whether nothing more fits. Once so, it stays so.
+    pub(super) fn is_full(&self) -> bool {
+        lock(&self.state).is_full
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
@@ -169,6 +191,23 @@ impl Lane {
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
         self.released.notify_all();
+    }
+
+    /// The writer was at work for `busy` of `total`.
+    pub(super) fn heard(&self, busy: Duration, total: Duration) {
+        let percent = busy.as_micros() * 100 / total.as_micros().max(1);
+        self.busy_percent.store(u64::try_from(percent).unwrap_or(100), Ordering::Relaxed);
+        self.squeeze.heard(busy, total);
+    }
+
+    /// So much of the processors is in use, in percent.
+    pub(super) fn heard_of_cpu(&self, percent: u64) {
+        self.squeeze.heard_of_cpu(percent);
+    }
+
+    /// How busy the drive was lately, in percent.
+    pub(super) fn busy_percent(&self) -> u64 {
+        self.busy_percent.load(Ordering::Relaxed)
     }
 
     /// Bytes sealed and spoken for.
@@ -184,7 +223,7 @@ impl Lane {
     /// Claims room for `bytes` and `records`. Waits while claims of others may still turn out smaller than their worst
     /// case; `None` once it is certain that this does not fit, which makes the lane full.
     pub(super) fn hold(self: &Arc<Self>, bytes: u64, path_bytes: u64, records: u64) -> Option<Arc<Hold>> {
-        let bytes = bytes + records * RECORD_BYTES + path_bytes * 2 + PACK_OVERHEAD_BYTES;
+        let bytes = bytes + record_bytes(path_bytes, records) + PACK_OVERHEAD_BYTES;
         let mut state = lock(&self.state);
         loop {
             if state.is_full || self.has_failed() {
@@ -192,13 +231,17 @@ impl Lane {
             }
             if self.used_bytes() + bytes <= self.capacity_bytes {
                 self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.holds.fetch_add(1, Ordering::AcqRel);
                 return Some(Arc::new(Hold { lane: Arc::clone(self), bytes: AtomicU64::new(bytes) }));
             }
             if self.held_bytes.load(Ordering::Relaxed) == 0 {
                 state.is_full = true;
+                if self.holds.load(Ordering::Acquire) == 0 {
+                    self.finish();
+                }
                 return None;
             }
-            let wait = std::time::Duration::from_millis(50);
+            let wait = Duration::from_millis(50);
             state = self.released.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -276,6 +319,11 @@ pub(super) struct Need {
 }
 
 impl Slot {
+    /// How the volume's frames are compressed at present.
+    pub(super) fn squeeze(&self) -> &Squeeze {
+        &self.hold.lane.squeeze
+    }
+
     /// Hands a sealed frame to the writer; its exact size takes the place of its worst case.
     pub(super) fn send(&self, frame: SealedFrame, plain_bytes: u64) {
         let lane = &self.hold.lane;
@@ -326,6 +374,14 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let rest = self.bytes.load(Ordering::Relaxed);
         self.lane.held_bytes.fetch_sub(rest, Ordering::Relaxed);
+        // ORDER: the count goes down under the lock, so that either this sees that the lane is full, or who finds it full
+        // sees that nobody holds anything.
+        let state = lock(&self.lane.state);
+        let is_last = self.lane.holds.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && state.is_full {
+            self.lane.finish();
+        }
+        drop(state);
         self.lane.released.notify_all();
     }
 }

@@ -14,7 +14,7 @@ use crate::job::{Read, ResumePoint};
 use crate::stage::extent::{ExtentBuild, FileBuild};
 use crate::stage::item::Item;
 use crate::stage::lane::{Hold, Need, Slot, worst_bytes};
-use crate::stage::worker::{FRONT, Halt, READINGS_MAX, Shared, attributes, entry, state};
+use crate::stage::worker::{FRONT, Halt, Shared, entry, state};
 use crate::sys::source::{Identity, SourceFile};
 
 /// Files from here on may be spread over several volumes for speed. Unit: bytes.
@@ -39,7 +39,8 @@ pub(super) fn stage(shared: &Arc<Shared>, mut item: Item, mut resume: Option<Res
             return Ok(());
         }
     };
-    for reading in 1..=READINGS_MAX {
+    let readings_max = shared.moving.readings_max();
+    for reading in 1..=readings_max {
         let before = match file.identity() {
             Ok(identity) => identity,
             Err(error) => {
@@ -76,7 +77,7 @@ pub(super) fn stage(shared: &Arc<Shared>, mut item: Item, mut resume: Option<Res
             shared.problem(&item, ProblemCode::EndedEarly, None, &text);
             return Ok(());
         }
-        if reading == READINGS_MAX && matches!(ending, Ending::Short) {
+        if reading == readings_max && matches!(ending, Ending::Short) {
             shared.problem(
                 &item,
                 ProblemCode::Changed,
@@ -85,8 +86,11 @@ pub(super) fn stage(shared: &Arc<Shared>, mut item: Item, mut resume: Option<Res
             );
             return Ok(());
         }
-        if is_stable || reading == READINGS_MAX {
-            let attributes = attributes(file.xattrs().unwrap_or_default(), &after);
+        if !is_stable && reading == readings_max && !shared.takes_changed(&item) {
+            return Ok(());
+        }
+        if is_stable || reading == readings_max {
+            let attributes = shared.attributes(&item, file.xattrs(), &after);
             run.finish(&after, is_stable, attributes);
             return Ok(());
         }
@@ -221,7 +225,7 @@ impl<'a> Reading<'a> {
             // A file stays on its volume while that has room, so that a lost drive costs few files; only a huge one
             // moves on when this drive is the bottleneck and another is idle.
             let stays = self.hold.take().map(|hold| Arc::clone(hold.lane())).filter(|lane| {
-                size < SPREAD_BYTES_MIN || lane.backlog() < SPREAD_BACKLOG || !self.shared.has_idle_lane()
+                size < SPREAD_BYTES_MIN || lane.backlog() < SPREAD_BACKLOG || !self.shared.lanes.has_idle()
             });
             let same = stays.and_then(|lane| lane.hold(bytes, path_bytes, records));
             self.hold = Some(match same {
@@ -302,8 +306,8 @@ impl<'a> Reading<'a> {
         while self.position < end && !is_short {
             let want = (end - self.position).min(self.shared.frame_bytes.into());
             let want = usize::try_from(want).expect("at most one frame");
-            let (mut frame, spare) = self.shared.pool.take_two()?;
-            frame.resize(FRONT + want, 0);
+            let (mut frame, spare) = self.shared.pool.take_two_used()?;
+            frame.size_to(FRONT + want);
             let got = self.file.read_full_at(&mut frame[FRONT..], self.position).map_err(Stop::Source)?;
             frame.truncate(FRONT + got);
             is_short = got < want;
@@ -314,7 +318,7 @@ impl<'a> Reading<'a> {
             self.sha.update(plain);
             crc = combine(crc, crc64(plain), got as u64);
             self.position += got as u64;
-            self.shared.monitor.read(got as u64);
+            self.shared.paced(got as u64);
             if is_there {
                 continue; // read for the digest only: an earlier run committed these bytes
             }

@@ -4,14 +4,20 @@
 //! (`cli`). Invariants: the source is never written; what is called staged is committed on a volume and in the database;
 //! each path seen is in one state of the ledger; one bad file never ends a run.
 
+mod compare;
 mod convert;
+mod dry;
 mod engine;
 mod error;
 mod extent;
+mod gauge;
 mod item;
 mod lane;
+mod lanes;
 mod large;
 mod monitor;
+mod moving;
+mod rack;
 mod reader;
 mod readme;
 mod repair;
@@ -19,13 +25,13 @@ mod seal;
 mod shelf;
 mod small;
 mod squeeze;
+mod swap;
 mod worker;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -35,20 +41,28 @@ use crate::crypto::{
 };
 use crate::format::{FRAME_PLAIN_BYTES_DEFAULT, JobId, PACK_BYTES_DEFAULT};
 use crate::job::{Count, Job, Ledger, Run, State};
-use crate::scan::{Root, Selection, WalkOptions};
+use crate::scan::{FileList, Root, Selection, WalkOptions};
 use crate::sys::World;
 use crate::sys::budget::MemoryBudget;
 use crate::sys::pool::BufferPool;
 use crate::sys::process::{self, StopFlag};
+use crate::sys::throttle::Throttle;
 use crate::volume::{SealReport, WRITE_BYTES};
 
+pub use dry::{Fill, FillMap, dry_run};
 pub use error::Error;
+pub use gauge::Bottleneck;
 pub use monitor::{Monitor, Silent, VolumeEvent};
+pub use moving::{Moving, OnChange};
+pub use rack::{NextVolume, Wanted};
 pub use shelf::Place;
 pub use squeeze::Compression;
 
 /// Memory a run may use for buffers unless asked otherwise. Unit: bytes.
 pub const MEMORY_DEFAULT_BYTES: u64 = 512 << 20;
+
+/// Changed files looked at at once.
+const CHANGED_AT_ONCE: usize = 4096;
 
 /// What to stage, where to, and how.
 pub struct Options {
@@ -56,6 +70,10 @@ pub struct Options {
     pub sources: Vec<PathBuf>,
     /// Where volumes are.
     pub volumes: Vec<Place>,
+    /// Whether they are filled one after another, in this order, instead of all at once.
+    pub one_by_one: bool,
+    /// Asked for a further volume when all are full. Without it the run ends then.
+    pub next_volume: Option<NextVolume>,
     /// The job directory.
     pub job: PathBuf,
     /// age recipients, added to the job's.
@@ -78,6 +96,16 @@ pub struct Options {
     pub selection: Selection,
     /// Whether to stay on the file system of each source.
     pub one_file_system: bool,
+    /// Whether links are followed instead of kept.
+    pub follow_links: bool,
+    /// What to take of the only source; `None`: everything.
+    pub list: Option<Arc<FileList>>,
+    /// Whether files that look unchanged are read and compared with what was staged.
+    pub by_content: bool,
+    /// What is done with files that change while they are read.
+    pub moving: Moving,
+    /// Ceiling on reading at the source. Unit: bytes per second.
+    pub read_rate_max: Option<u64>,
     /// Whether fifos, sockets and devices are recorded instead of listed as skipped.
     pub special_files: bool,
     /// Whether volumes are sealed when all is staged.
@@ -98,6 +126,8 @@ impl Options {
         Self {
             sources,
             volumes,
+            one_by_one: false,
+            next_volume: None,
             job,
             recipients: Vec::new(),
             passphrase: None,
@@ -109,6 +139,11 @@ impl Options {
             frame_bytes: FRAME_PLAIN_BYTES_DEFAULT,
             selection: Selection::everything(),
             one_file_system: false,
+            follow_links: false,
+            list: None,
+            by_content: false,
+            moving: Moving::default(),
+            read_rate_max: None,
             special_files: true,
             seals: true,
             contact: None,
@@ -136,6 +171,8 @@ pub struct Outcome {
     pub is_stopped: bool,
     /// Volumes that failed, and why.
     pub failed: Vec<(u32, crate::volume::Error)>,
+    /// Files on volumes that changed while they were read, and for which the rules of this run say that this is as expected.
+    pub accepted: u64,
     /// Problems met in this run, those of paths without an entry among them.
     pub problems: u64,
 }
@@ -166,18 +203,18 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
     };
     job.batch_durable(|tx| tx.put_run(&started))?;
     job.batch(|tx| tx.retry_problems())?;
-    let shelf = shelf::open(&mut job, world, &run, &slot, &options.volumes, &*monitor)?;
-    if options.self_carrying {
-        shelf.iter().try_for_each(|shelved| reader::carry(&shelved.volume))?;
-    }
-    let ran = run_engine(&options, &mut job, world, &run, roots, shelf, &monitor)?;
-    let (ran, volumes) = ran;
+    let (ran, volumes) = run_engine(&options, &mut job, world, &run, roots, slot, &monitor)?;
 
     let ledger = job.ledger()?;
     let is_whole = ran.is_complete && ledger.state(State::Pending) == Count::default();
-    let mut sealed = Vec::new();
+    let mut sealed = ran.sealed;
     if (is_whole && options.seals) || ran.out_of_volumes {
-        sealed = seal::all(&mut job, world, &run, &volumes, &monitor)?;
+        let done: HashSet<u32> = sealed.iter().map(|(number, _)| *number).collect();
+        let rest: Vec<_> = volumes.iter().filter(|volume| !done.contains(&volume.header().number)).collect();
+        sealed.extend(seal::all(&mut job, world, &run, &rest, &monitor, &options.stop)?);
+    }
+    if let Some(error) = ran.seal_failure {
+        return Err(error);
     }
     let outcome = Outcome {
         job: job.id(),
@@ -188,6 +225,7 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
         is_stopped: options.stop.is_set(),
         failed: ran.failed,
         problems: ran.problems,
+        accepted: accepted(&job, &options.moving)?,
     };
     let word = match &outcome {
         outcome if outcome.is_complete => "complete",
@@ -198,6 +236,17 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
     let ended = Run { ended: Some(world.clock.now()), outcome: Some(word.to_owned()), ..started };
     job.batch_durable(|tx| tx.put_run(&ended))?;
     Ok(outcome)
+}
+
+/// Changed files that the rules accept.
+fn accepted(job: &Job, moving: &Moving) -> Result<u64, Error> {
+    let (mut after, mut count) = (0, 0);
+    loop {
+        let some = job.changed(after, CHANGED_AT_ONCE)?;
+        let Some(last) = some.last() else { return Ok(count) };
+        after = last.entry.id;
+        count += some.iter().filter(|work| moving.of(&work.path) == OnChange::Accept).count() as u64;
+    }
 }
 
 /// Opens the job, or makes it on the first run; adds what recipients are new.
@@ -219,112 +268,131 @@ fn open_job(options: &Options, roots: &[Root], world: &World) -> Result<Job, Err
     Ok(job)
 }
 
+/// How the sources are walked.
+fn walk_options(options: &Options) -> WalkOptions {
+    WalkOptions {
+        threads: options.threads.max(1),
+        one_file_system: options.one_file_system,
+        selection: options.selection.clone(),
+        follow_links: options.follow_links,
+        list: options.list.clone(),
+        own_output: shelf::own_output(&options.volumes, &options.job),
+        stop: options.stop.clone(),
+    }
+}
+
+/// The volumes that were named, none of them open yet.
+fn rack(
+    options: &Options,
+    world: &World,
+    run: &Arc<RunKey>,
+    slot: Vec<u8>,
+    monitor: &Arc<dyn Monitor>,
+    to_engine: &crossbeam_channel::Sender<engine::ToEngine>,
+) -> rack::Rack {
+    rack::Rack {
+        world: world.clone(),
+        run: Arc::clone(run),
+        slot,
+        monitor: Arc::clone(monitor),
+        engine: to_engine.clone(),
+        pack_bytes_max: options.pack_bytes_max,
+        frame_bytes: options.frame_bytes,
+        compression: options.compression,
+        carries: options.self_carrying,
+        next: options.next_volume.clone(),
+        waiting: options.volumes.iter().cloned().collect(),
+        seen: HashSet::new(),
+        volumes: Vec::new(),
+    }
+}
+
+/// What the workers share.
+fn shared(
+    options: &Options,
+    world: &World,
+    pool: Arc<BufferPool>,
+    monitor: &Arc<dyn Monitor>,
+    to_engine: crossbeam_channel::Sender<engine::ToEngine>,
+) -> Result<Arc<worker::Shared>, Error> {
+    let cpus = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
+    Ok(Arc::new(worker::Shared {
+        lanes: lanes::Lanes::default(),
+        pool,
+        cpus: cpus.map_err(|error| Error::Thread(std::io::Error::other(error)))?,
+        monitor: Arc::clone(monitor),
+        engine: to_engine,
+        stop: options.stop.clone(),
+        frame_bytes: options.frame_bytes,
+        owners: crate::sys::owners::Owners::of_this_machine(),
+        moving: options.moving.clone(),
+        throttle: options.read_rate_max.map(Throttle::new),
+        clock: Arc::clone(&world.clock),
+    }))
+}
+
 fn run_engine(
     options: &Options,
     job: &mut Job,
     world: &World,
     run: &Arc<RunKey>,
     roots: Vec<Root>,
-    shelf: Vec<shelf::Shelved>,
+    slot: Vec<u8>,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<(engine::Ran, Vec<crate::volume::Volume>), Error> {
     let buffer = options.frame_bytes as usize + 4096;
-    let lanes_bytes = (shelf.len() * 2 * WRITE_BYTES) as u64;
+    // One by one, the next volume is begun while the last packs of a full one are written.
+    let at_once = if options.one_by_one { 2 } else { options.volumes.len() };
+    let lanes_bytes = (at_once * 2 * WRITE_BYTES) as u64;
     let needed_bytes = 4 * buffer as u64 + lanes_bytes;
     if options.memory_bytes < needed_bytes {
         return Err(Error::Memory { budget_bytes: options.memory_bytes, needed_bytes });
     }
     let budget = Arc::new(MemoryBudget::new(options.memory_bytes - lanes_bytes));
     let (to_engine, inbox) = engine::inbox();
-    let squeeze = Arc::new(squeeze::Squeeze::new(options.compression));
-    let mut lanes = Vec::new();
-    let mut volumes = Vec::new();
-    for shelved in shelf {
-        volumes.push(shelved.volume.clone());
-        lanes.push(open_lane(options, world, run, shelved, &to_engine, &squeeze, monitor)?);
-    }
-    let cpus = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
-    let shared = Arc::new(worker::Shared {
-        lanes: Mutex::new(lanes.clone()),
-        pool: BufferPool::new(budget, buffer),
-        cpus: cpus.map_err(|error| Error::Thread(std::io::Error::other(error)))?,
-        squeeze,
-        monitor: Arc::clone(monitor),
-        engine: to_engine,
-        stop: options.stop.clone(),
-        frame_bytes: options.frame_bytes,
-        out_of_volumes: AtomicBool::new(false),
-        owners: crate::sys::owners::Owners::of_this_machine(),
-    });
-    let walk = WalkOptions {
-        threads: options.threads.max(1),
-        one_file_system: options.one_file_system,
-        selection: options.selection.clone(),
-        own_output: shelf::own_output(&options.volumes, &options.job),
-        stop: options.stop.clone(),
-    };
+    let mut rack = rack(options, world, run, slot, monitor, &to_engine);
+    let first = rack.open_first(job, options.one_by_one)?;
+    let shared = shared(options, world, BufferPool::new(budget, buffer), monitor, to_engine)?;
+    let writers_left = first.len();
+    first.into_iter().for_each(|lane| shared.lanes.add(lane));
+    let walk = walk_options(options);
     let tops = job
         .sources()?
         .into_iter()
         .zip(&roots)
         .map(|(source, root)| Top { root: root.clone(), entry: source.id, prefix: source.root.prefix })
         .collect();
-    let engine = engine::Engine {
+    let mut merge = Merge::new(tops, options.special_files);
+    merge.by_content = options.by_content;
+    let mut engine = engine::Engine {
         job,
-        world: world.clone(),
-        shared,
-        merge: Merge::new(tops, options.special_files),
+        rack,
+        shared: Arc::clone(&shared),
+        merge,
         gather: item::Gather::new(options.frame_bytes),
         outbox: VecDeque::new(),
-        writers_left: lanes.len(),
-        lanes: lanes.clone(),
+        writers_left,
         inbox,
         fatal: None,
         failed: Vec::new(),
         walked: None,
         workers_left: 0,
         problems: 0,
+        comparing: 0,
+        gauge: gauge::Gauge::default(),
+        list: options.list.clone(),
+        seals_left: 0,
+        sealed: Vec::new(),
+        seal_failure: None,
     };
     let result = engine.run(roots, walk, options.threads.max(1) * 2);
     if result.is_err() {
-        for lane in &lanes {
+        shared.lanes.close();
+        for lane in shared.lanes.all() {
             lane.fail();
             lane.finish();
         }
     }
+    let volumes = std::mem::take(&mut engine.rack.volumes);
     result.map(|ran| (ran, volumes))
-}
-
-/// A lane and the thread of its writer.
-fn open_lane(
-    options: &Options,
-    world: &World,
-    run: &Arc<RunKey>,
-    shelved: shelf::Shelved,
-    to_engine: &crossbeam_channel::Sender<engine::ToEngine>,
-    squeeze: &Arc<squeeze::Squeeze>,
-    monitor: &Arc<dyn Monitor>,
-) -> Result<Arc<lane::Lane>, Error> {
-    let (writer, inbox) = crossbeam_channel::unbounded();
-    let lane = lane::Lane::new(lane::LaneSetup {
-        volume: shelved.volume,
-        capacity_bytes: shelved.capacity_bytes,
-        used_bytes: shelved.used_bytes,
-        next_pack: shelved.next_pack,
-        writer,
-        world: world.clone(),
-        run: Arc::clone(run),
-        pack_bytes_max: options.pack_bytes_max,
-        frame_bytes: options.frame_bytes,
-    });
-    let (number, tell, heard) = (lane.number(), to_engine.clone(), Arc::clone(monitor));
-    writer::spawn(writer::LaneWriter::new(
-        Arc::clone(&lane),
-        inbox,
-        move |message| drop(tell.send(engine::ToEngine::Writer(message))),
-        Arc::clone(squeeze),
-        Box::new(move |bytes| heard.written(number, bytes)),
-    ))
-    .map_err(Error::Thread)?;
-    Ok(lane)
 }

@@ -1,6 +1,7 @@
 //! What a run tells while it goes on. The library reports; the command line paints.
 
 use crate::format::record::Problem;
+use crate::stage::gauge::Bottleneck;
 use crate::volume::SealReport;
 
 /// Hears what happens; called from many threads.
@@ -17,6 +18,10 @@ pub trait Monitor: Send + Sync {
     fn staged(&self, entries: u64, bytes: u64);
     /// An entry could not be staged, or only with a reservation.
     fn problem(&self, problem: &Problem);
+    /// What everything waits for at present, twice a second.
+    fn bottleneck(&self, bottleneck: Bottleneck);
+    /// Something that cannot wait for the end of the run.
+    fn message(&self, text: &str);
     /// Something happened to a volume.
     fn volume(&self, number: u32, event: &VolumeEvent);
 }
@@ -38,8 +43,15 @@ pub enum VolumeEvent {
         /// How much.
         cut_bytes: u64,
     },
-    /// Nothing more fits.
+    /// Nothing more fits; it is sealed while others are filled.
     Full,
+    /// A place for a further volume cannot be used.
+    Refused {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Its files are being read back. Unit: bytes.
     Sealing {
         /// How much there is to read.
@@ -77,5 +89,7 @@ impl Monitor for Silent {
     fn written(&self, _: u32, _: u64) {}
     fn staged(&self, _: u64, _: u64) {}
     fn problem(&self, _: &Problem) {}
+    fn bottleneck(&self, _: Bottleneck) {}
+    fn message(&self, _: &str) {}
     fn volume(&self, _: u32, _: &VolumeEvent) {}
 }

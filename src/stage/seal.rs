@@ -1,5 +1,6 @@
 //! The end of a volume: its manifest from the job database, then the read-back and `SEALED`.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,16 +11,21 @@ use crate::stage::Error;
 use crate::stage::convert::volume_pack;
 use crate::stage::monitor::{Monitor, VolumeEvent};
 use crate::stage::shelf::record_seal;
-use crate::sys::World;
+use crate::sys::process::{self, StopFlag};
+use crate::sys::{World, device};
 use crate::volume::{ManifestWriter, SealBy, SealReport, Volume, read_custody, seal, write_custody};
+
+/// Files of one volume read back at a time, where the drive does not spin.
+const READERS_MAX: usize = 4;
 
 /// Seals volumes side by side; each has its own reader of the job database. Volumes without packs stay open.
 pub(super) fn all(
     job: &mut Job,
     world: &World,
     run: &Arc<RunKey>,
-    volumes: &[Volume],
+    volumes: &[&Volume],
     monitor: &Arc<dyn Monitor>,
+    stop: &StopFlag,
 ) -> Result<Vec<(u32, SealReport)>, Error> {
     for volume in volumes {
         record_staged(job, world, volume)?;
@@ -29,7 +35,7 @@ pub(super) fn all(
     let results: Vec<Result<Option<(u32, SealReport)>, Error>> = std::thread::scope(|scope| {
         let threads: Vec<_> = volumes
             .iter()
-            .map(|volume| scope.spawn(|| one(&dir, world, run, volume, key.as_deref(), &**monitor)))
+            .map(|volume| scope.spawn(|| one(&dir, world, run, volume, key.as_deref(), &**monitor, stop)))
             .collect();
         let joined = threads.into_iter().map(|thread| thread.join());
         joined.map(|result| result.unwrap_or(Err(Error::Engine("a seal panicked")))).collect()
@@ -40,8 +46,7 @@ pub(super) fn all(
         match result {
             Ok(None) => {}
             Ok(Some((number, report))) => {
-                record_seal(job, volume, world.clock.now(), &report.sealed)?;
-                monitor.volume(number, &VolumeEvent::Sealed(Box::new(report.clone())));
+                record(job, world, volume, &report, &**monitor)?;
                 reports.push((number, report));
             }
             Err(error) => failed = failed.or(Some(error)),
@@ -51,7 +56,7 @@ pub(super) fn all(
 }
 
 /// Says in the log that the volume is filled, and puts the log on it: the seal vouches for it as it is then.
-fn record_staged(job: &mut Job, world: &World, volume: &Volume) -> Result<(), Error> {
+pub(super) fn record_staged(job: &mut Job, world: &World, volume: &Volume) -> Result<(), Error> {
     let number = volume.header().number;
     let packs = job.packs(number)?;
     if packs.is_empty() {
@@ -75,13 +80,28 @@ pub(super) fn put_log(job: &mut Job, volume: &Volume) -> Result<(), Error> {
     Ok(write_custody(volume, &log)?)
 }
 
-fn one(
+/// Keeps and tells that a volume is sealed.
+pub(super) fn record(
+    job: &mut Job,
+    world: &World,
+    volume: &Volume,
+    report: &SealReport,
+    monitor: &dyn Monitor,
+) -> Result<(), Error> {
+    record_seal(job, volume, world.clock.now(), &report.sealed)?;
+    monitor.volume(volume.header().number, &VolumeEvent::Sealed(Box::new(report.clone())));
+    Ok(())
+}
+
+/// Seals one volume; `None` when there is nothing on it, or the user stopped it.
+pub(super) fn one(
     dir: &Path,
     world: &World,
     run: &RunKey,
     volume: &Volume,
     key: Option<&SigningKey>,
     monitor: &dyn Monitor,
+    stop: &StopFlag,
 ) -> Result<Option<(u32, SealReport)>, Error> {
     let number = volume.header().number;
     let job = Job::open_read_only(dir)?;
@@ -98,8 +118,12 @@ fn one(
         other => Ok(manifest.add(other)?),
     })?;
     let manifest = manifest.finish(run, &*world.random)?;
-    let report = seal(volume, &packs, &manifest, SealBy { key, now: world.clock.now() }, &|bytes| {
+    let spins = device::facts(volume.root()).rotational == Some(true);
+    let readers = if spins { 1 } else { process::parallelism().min(READERS_MAX) };
+    let by = SealBy { key, now: world.clock.now(), readers };
+    let report = seal(volume, &packs, &manifest, by, &|bytes| {
         monitor.volume(number, &VolumeEvent::ReadBack { bytes });
+        if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    Ok(Some((number, report)))
+    Ok(report.map(|report| (number, report)))
 }

@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::crypto::RunKey;
 use crate::format::{VolumeHeader, VolumeId, hex};
 use crate::job::{Job, NewVolume, Sealing, VolumeRow, VolumeState};
 use crate::stage::convert::{pack_close, volume_pack};
-use crate::stage::monitor::{Monitor, VolumeEvent};
+use crate::stage::dry::Fill;
+use crate::stage::monitor::VolumeEvent;
+use crate::stage::rack::Rack;
 use crate::stage::seal::put_log;
 use crate::stage::{Error, readme};
 use crate::sys::{World, device};
@@ -43,55 +44,42 @@ const CAPACITY_MIN_BYTES: u64 = 1 << 20;
 /// Unit: bytes.
 const RESERVE_BYTES: u64 = 16 << 20;
 
-/// Opens, recovers or makes the volumes of a run. Sealed ones are passed over.
-pub(super) fn open(
-    job: &mut Job,
-    world: &World,
-    run: &RunKey,
-    slot: &[u8],
-    places: &[Place],
-    monitor: &dyn Monitor,
-) -> Result<Vec<Shelved>, Error> {
-    let mut shelf = Vec::new();
-    let mut seen: HashSet<VolumeId> = HashSet::new();
-    for place in places {
-        let (volume, is_new) = match Volume::open(Arc::clone(&world.fs), &place.path) {
-            Ok(volume) => (volume, false),
-            Err(volume::Error::NotAVolume { .. }) => (make(job, world, place)?, true),
-            Err(error) => return Err(error.into()),
-        };
-        let header = volume.header().clone();
-        if header.job != job.id() {
-            return Err(
-                volume::Error::OtherJob { path: place.path.clone(), expected: job.id(), found: header.job }.into()
-            );
-        }
-        if !seen.insert(header.volume) {
-            let reason = format!("volume {} is given twice", header.number);
-            return Err(Error::UnusableVolume { path: place.path.clone(), reason });
-        }
-        let row = known(job, world, &volume, place)?;
-        if let Some(sealed) = volume.sealed()? {
-            if row.state != VolumeState::Sealed {
-                let at = sealed.sealed_at.parse().unwrap_or_else(|_| world.clock.now());
-                record_seal(job, &volume, at, &sealed)?;
-            }
-            continue;
-        }
-        if row.state == VolumeState::Sealed {
-            let reason = format!("volume {} was sealed and its SEALED file is gone", header.number);
-            return Err(Error::UnusableVolume { path: place.path.clone(), reason });
-        }
-        if row.state == VolumeState::Damaged {
-            // Nothing is written to a drive that was found damaged; what it lost goes onto others.
-            let reason = "it was found damaged and takes nothing more".to_owned();
-            monitor.volume(header.number, &VolumeEvent::Failed { reason });
-            continue;
-        }
-        job.batch(|tx| tx.set_volume_path(header.number, &place.path))?;
-        shelf.push(take(job, world, run, slot, volume, place, is_new, monitor)?);
+/// Opens, recovers or makes the volume at a place. A sealed one is passed over.
+pub(super) fn open(job: &mut Job, rack: &mut Rack, place: &Place) -> Result<Option<Shelved>, Error> {
+    let world = &rack.world;
+    let (volume, is_new) = match Volume::open(Arc::clone(&world.fs), &place.path) {
+        Ok(volume) => (volume, false),
+        Err(volume::Error::NotAVolume { .. }) => (make(job, world, place)?, true),
+        Err(error) => return Err(error.into()),
+    };
+    let header = volume.header().clone();
+    if header.job != job.id() {
+        return Err(volume::Error::OtherJob { path: place.path.clone(), expected: job.id(), found: header.job }.into());
     }
-    Ok(shelf)
+    if !rack.seen.insert(header.volume) {
+        let reason = format!("volume {} is given twice", header.number);
+        return Err(Error::UnusableVolume { path: place.path.clone(), reason });
+    }
+    let row = known(job, world, &volume, place)?;
+    if let Some(sealed) = volume.sealed()? {
+        if row.state != VolumeState::Sealed {
+            let at = sealed.sealed_at.parse().unwrap_or_else(|_| world.clock.now());
+            record_seal(job, &volume, at, &sealed)?;
+        }
+        return Ok(None);
+    }
+    if row.state == VolumeState::Sealed {
+        let reason = format!("volume {} was sealed and its SEALED file is gone", header.number);
+        return Err(Error::UnusableVolume { path: place.path.clone(), reason });
+    }
+    if row.state == VolumeState::Damaged {
+        // Nothing is written to a drive that was found damaged; what it lost goes onto others.
+        let reason = "it was found damaged and takes nothing more".to_owned();
+        rack.monitor.volume(header.number, &VolumeEvent::Failed { reason });
+        return Ok(None);
+    }
+    job.batch(|tx| tx.set_volume_path(header.number, &place.path))?;
+    take(job, rack, volume, place, is_new).map(Some)
 }
 
 /// Records in the job what `SEALED` on a volume says, and on the volume what the job's log says of it.
@@ -180,17 +168,8 @@ fn drive(new: &NewVolume) -> String {
     format!("drive {}, serial number {}", told(&new.model), told(&new.serial))
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller, and each is a different thing")]
-fn take(
-    job: &mut Job,
-    world: &World,
-    run: &RunKey,
-    slot: &[u8],
-    volume: Volume,
-    place: &Place,
-    is_new: bool,
-    monitor: &dyn Monitor,
-) -> Result<Shelved, Error> {
+fn take(job: &mut Job, rack: &Rack, volume: Volume, place: &Place, is_new: bool) -> Result<Shelved, Error> {
+    let Rack { world, run, slot, monitor, .. } = rack;
     let number = volume.header().number;
     add_slot(&volume, run.run(), slot)?;
     let packs: Vec<_> = job.packs(number)?.iter().map(volume_pack).collect();
@@ -221,6 +200,36 @@ fn capacity(world: &World, place: &Place, used_bytes: u64) -> Result<u64, Error>
     let free = world.fs.space(&place.path).map_err(io)?.free_bytes;
     let whole = place.limit_bytes.unwrap_or(u64::MAX).min(used_bytes.saturating_add(free));
     Ok(whole - RESERVE_BYTES.min(whole / 16))
+}
+
+/// What is at a place and what it may still take, for reading only.
+pub(super) fn look(job: Option<&Job>, world: &World, place: &Place) -> Result<Fill, Error> {
+    let fill = |number, is_sealed, room_bytes| Fill {
+        place: place.clone(),
+        number,
+        is_sealed,
+        room_bytes,
+        worst_bytes: 0,
+        likely_bytes: 0,
+    };
+    let volume = match Volume::open(Arc::clone(&world.fs), &place.path) {
+        Ok(volume) => volume,
+        Err(volume::Error::NotAVolume { .. }) => return Ok(fill(None, false, capacity(world, place, 0)?)),
+        Err(error) => return Err(error.into()),
+    };
+    let header = volume.header();
+    let job = job.filter(|job| job.id() == header.job).ok_or_else(|| volume::Error::OtherJob {
+        path: place.path.clone(),
+        expected: job.map_or(crate::format::JobId([0; 16]), Job::id),
+        found: header.job,
+    })?;
+    if volume.is_sealed()? {
+        return Ok(fill(Some(header.number), true, 0));
+    }
+    let used_bytes =
+        job.packs(header.number)?.iter().map(|pack| pack.close.map_or(0, |close| close.file_bytes)).sum::<u64>();
+    let room = capacity(world, place, used_bytes)?.saturating_sub(used_bytes);
+    Ok(fill(Some(header.number), false, room))
 }
 
 /// Directories that the walk must not enter: those this run writes to.

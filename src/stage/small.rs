@@ -9,7 +9,7 @@ use crate::job::Read;
 use crate::stage::item::Item;
 use crate::stage::lane::{Need, worst_bytes};
 use crate::stage::squeeze::Compressor;
-use crate::stage::worker::{FRONT, Halt, READINGS_MAX, Shared, Taken, attributes, entry, shown, state};
+use crate::stage::worker::{FRONT, Halt, Shared, Taken, entry, shown, state};
 use crate::sys::source::SourceFile;
 
 /// Stages files that together fit one frame.
@@ -20,7 +20,8 @@ pub(super) fn stage(shared: &Arc<Shared>, compressor: &mut Compressor, items: Ve
     let need = Need { bytes: worst_bytes(plain, 1), frames: 1, records };
     // ORDER: room first, memory second. Whoever waits for room holds no memory that others may need to give room back.
     let hold = shared.hold(worst_bytes(plain, 1), path_bytes, records)?;
-    let (mut frame, spare) = shared.pool.take_two()?;
+    let (mut frame, spare) = shared.pool.take_two_used()?;
+    frame.truncate(0);
     frame.resize(FRONT, 0);
 
     let mut taken = Vec::with_capacity(items.len());
@@ -32,6 +33,7 @@ pub(super) fn stage(shared: &Arc<Shared>, compressor: &mut Compressor, items: Ve
         match read(shared, &item, &mut frame) {
             Ok(Outcome::Taken(file)) => taken.push(file.with(item)),
             Ok(Outcome::Outgrew) => grown.push(item),
+            Ok(Outcome::Refused) => {}
             Err(Trouble::Source(error)) => shared.unreadable(&item, "cannot be read", &error),
             Err(Trouble::EndedEarly { expected, found }) => {
                 let text = format!("ended after {found} bytes where the file system says {expected}");
@@ -49,7 +51,7 @@ pub(super) fn stage(shared: &Arc<Shared>, compressor: &mut Compressor, items: Ve
             drop((frame, spare));
             slot.record(taken.into_iter().map(|file| Record::Entry(entry(&file.item, &file.facts, &file.read))));
         } else {
-            let sealed = shared.seal(&slot.pack.sealing, compressor, frame, spare)?;
+            let sealed = shared.seal(&slot, compressor, frame, spare)?;
             let index = sealed.header.index;
             slot.record(taken.into_iter().flat_map(|file| records_of(file, index)));
             slot.send(sealed, plain_bytes);
@@ -85,6 +87,8 @@ enum Outcome {
     Taken(Box<Half>),
     /// It is larger now than when it was listed, and may not fit the frame.
     Outgrew,
+    /// It keeps changing, and the rule for it says that it is not staged then. That is on record.
+    Refused,
 }
 
 /// Everything of [`Taken`] but the item.
@@ -124,9 +128,12 @@ fn read(shared: &Shared, item: &Item, frame: &mut Vec<u8>) -> Result<Outcome, Tr
 }
 
 fn read_inner(shared: &Shared, item: &Item, frame: &mut Vec<u8>, start: usize) -> Result<Outcome, Trouble> {
-    let file = SourceFile::open(&item.place)?;
-    for reading in 1..=READINGS_MAX {
-        let before = file.identity()?;
+    let (file, opened) = SourceFile::open_and_look(&item.place)?;
+    let mut before = opened;
+    for reading in 1..=shared.moving.readings_max() {
+        if reading > 1 {
+            before = file.identity()?;
+        }
         if before.size > item.facts.size {
             return Ok(Outcome::Outgrew);
         }
@@ -135,17 +142,20 @@ fn read_inner(shared: &Shared, item: &Item, frame: &mut Vec<u8>, start: usize) -
         frame.resize(start + wanted, 0);
         let got = file.read_full_at(&mut frame[start..], 0)?;
         frame.truncate(start + got);
-        shared.monitor.read(got as u64);
+        shared.paced(got as u64);
         let after = file.identity()?;
         let is_stable = !after.changed_since(&before);
         if got < wanted && is_stable {
             return Err(Trouble::EndedEarly { expected: before.size, found: got as u64 });
         }
-        if !is_stable && reading < READINGS_MAX {
+        if !is_stable && reading < shared.moving.readings_max() {
             continue;
         }
+        if !is_stable && !shared.takes_changed(item) {
+            return Ok(Outcome::Refused);
+        }
         let content = &frame[start..];
-        let attributes = attributes(file.xattrs().unwrap_or_default(), &after);
+        let attributes = shared.attributes(item, file.xattrs(), &after);
         let mut facts = shared.facts_now(item, &after, attributes);
         facts.size = got as u64;
         let crc = crc64(content);

@@ -4,7 +4,7 @@
 //! more on each byte; one that waits should get bytes sooner. And does the content give way? A small sample of each frame
 //! answers for less than the frame's own cost.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::format::{FRAME_HEADER_BYTES, INNER_BYTES, Inner};
@@ -25,6 +25,12 @@ pub enum Compression {
 const LADDER: [i32; 6] = [0, -5, 1, 3, 6, 9];
 /// Where `Auto` begins: at zstd 1.
 const START: usize = 2;
+/// Below this share of the processors in use, compression costs nobody time. Unit: percent.
+const CPU_IDLE_PERCENT: u64 = 60;
+/// From this share of the processors in use on, none is left for stronger compression. Unit: percent.
+const CPU_FULL_PERCENT: u64 = 90;
+/// Highest step taken for idle processors alone: the next would soon keep them busy. zstd 3.
+const IDLE_RUNG_MAX: usize = 3;
 /// Sample taken from the middle of a frame. Unit: bytes. 16 KiB of 1 MiB at 4.5 GB/s is well under one percent of what
 /// hashing and sealing the frame costs.
 const SAMPLE_BYTES: usize = 16 << 10;
@@ -36,11 +42,18 @@ const PAYS_PERCENT: usize = 92;
 pub(super) struct Squeeze {
     mode: Compression,
     rung: AtomicUsize,
+    /// Share of the processors in use lately; all, until something else is known.
+    cpu_percent: AtomicU64,
 }
 
 impl Squeeze {
     pub(super) fn new(mode: Compression) -> Self {
-        Self { mode, rung: AtomicUsize::new(START) }
+        Self { mode, rung: AtomicUsize::new(START), cpu_percent: AtomicU64::new(100) }
+    }
+
+    /// So much of the machine's processors is in use, by whomever.
+    pub(super) fn heard_of_cpu(&self, percent: u64) {
+        self.cpu_percent.store(percent, Ordering::Relaxed);
     }
 
     /// A writer was busy for `busy` of `total`.
@@ -51,8 +64,12 @@ impl Squeeze {
         let busy_percent = busy.as_micros() * 100 / total.as_micros().max(1);
         let rung = self.rung.load(Ordering::Relaxed);
         let next = match busy_percent {
-            90.. => (rung + 1).min(LADDER.len() - 1),
+            90.. if self.cpu_percent.load(Ordering::Relaxed) < CPU_FULL_PERCENT => (rung + 1).min(LADDER.len() - 1),
+            // Both are busy: a stronger level would cost time, a weaker one more bytes. It stays as it is.
+            90.. => rung,
             75..90 => rung,
+            // The drive waits. For the processors: then bytes should come sooner. For the source: then compression is free.
+            _ if self.cpu_percent.load(Ordering::Relaxed) < CPU_IDLE_PERCENT => (rung + 1).min(IDLE_RUNG_MAX.max(rung)),
             _ => rung.saturating_sub(1),
         };
         self.rung.store(next, Ordering::Relaxed);
@@ -129,8 +146,12 @@ impl Compressor {
     fn compress(&mut self, plain: &[u8], level: i32, out: &mut Vec<u8>) -> bool {
         let front = FRAME_HEADER_BYTES + INNER_BYTES;
         // Room for the plain size only: what does not become smaller is stored.
-        out.clear();
-        out.resize(front + plain.len().saturating_sub(1), 0);
+        let room = front + plain.len().saturating_sub(1);
+        if out.len() < room {
+            out.resize(room, 0);
+        }
+        out.truncate(room);
+        out[..front].fill(0);
         let got = self.at(level).and_then(|context| context.compress_to_buffer(plain, &mut out[front..]).ok());
         let Some(got) = got else { return false };
         out.truncate(front + got);
@@ -163,13 +184,23 @@ mod tests {
     fn a_busy_drive_gets_stronger_compression_and_a_waiting_one_none() {
         let squeeze = Squeeze::new(Compression::Auto);
         let second = Duration::from_secs(1);
+        squeeze.heard(second, second);
+        assert_eq!(squeeze.level(), Some(1), "nothing is known of the processors yet");
+        squeeze.heard_of_cpu(50);
         for _ in 0..10 {
             squeeze.heard(second, second);
         }
         assert_eq!(squeeze.level(), Some(9));
+        squeeze.heard_of_cpu(100);
         for _ in 0..10 {
             squeeze.heard(second / 10, second);
         }
         assert_eq!(squeeze.level(), None);
+        // The source is slow, nobody has anything to do: compression is free again, but not at any price.
+        squeeze.heard_of_cpu(20);
+        for _ in 0..10 {
+            squeeze.heard(second / 10, second);
+        }
+        assert_eq!(squeeze.level(), Some(3));
     }
 }

@@ -5,13 +5,11 @@
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
 use crate::census::inode;
-use crate::crypto::SealingKey;
 use crate::digest::Crc64;
 use crate::format::record::{Attribute, Entry, EntryState, EntryType, Piece, Problem, ProblemCode, Record};
 use crate::format::{FRAME_HEADER_BYTES, FrameKind, INNER_BYTES};
@@ -19,31 +17,35 @@ use crate::job::{Facts, Read};
 use crate::stage::Error;
 use crate::stage::engine::ToEngine;
 use crate::stage::item::{Item, Unit};
-use crate::stage::lane::{Hold, Lane, lock};
+use crate::stage::lane::{Hold, Slot};
+use crate::stage::lanes::{Lanes, Room};
 use crate::stage::monitor::Monitor;
-use crate::stage::squeeze::{Compressor, Squeeze, store};
+use crate::stage::moving::{Moving, OnChange};
+use crate::stage::squeeze::{Compressor, store};
+use crate::sys::Clock;
 use crate::sys::pool::{BufferPool, PooledBuf};
 use crate::sys::process::StopFlag;
 use crate::sys::source::{self, Identity};
+use crate::sys::throttle::Throttle;
 use crate::volume::SealedFrame;
 
 /// Room before the plain bytes in a frame buffer.
 pub(super) const FRONT: usize = FRAME_HEADER_BYTES + INNER_BYTES;
-/// Readings of a file that keeps changing, the first included.
-pub(super) const READINGS_MAX: u32 = 3;
 
 /// What all workers of a run share.
 pub(super) struct Shared {
-    pub(super) lanes: Mutex<Vec<Arc<Lane>>>,
+    pub(super) lanes: Lanes,
     pub(super) pool: Arc<BufferPool>,
     pub(super) cpus: rayon::ThreadPool,
-    pub(super) squeeze: Arc<Squeeze>,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) engine: Sender<ToEngine>,
     pub(super) stop: StopFlag,
     pub(super) frame_bytes: u32,
-    pub(super) out_of_volumes: AtomicBool,
     pub(super) owners: crate::sys::owners::Owners,
+    pub(super) moving: Moving,
+    /// Ceiling on reading at the source.
+    pub(super) throttle: Option<Throttle>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Why a unit was not staged. Not an error of the run by itself.
@@ -65,26 +67,13 @@ impl<E: Into<Error>> From<E> for Halt {
 impl Shared {
     /// Whether workers should take no more units.
     pub(super) fn is_over(&self) -> bool {
-        self.stop.is_set() || self.out_of_volumes.load(Ordering::Relaxed)
+        self.stop.is_set() || self.lanes.is_closed()
     }
 
-    /// Claims room on the lane with the shortest queue that has it.
+    /// Claims room, and waits for a further volume when all are full. Whoever calls this holds neither room nor memory.
     pub(super) fn hold(&self, bytes: u64, path_bytes: u64, records: u64) -> Result<Arc<Hold>, Halt> {
-        let mut lanes = lock(&self.lanes).clone();
-        lanes.retain(|lane| !lane.is_out());
-        lanes.sort_by_key(|lane| (lane.backlog(), lane.used_bytes()));
-        for lane in &lanes {
-            if let Some(hold) = lane.hold(bytes, path_bytes, records) {
-                return Ok(hold);
-            }
-        }
-        self.out_of_volumes.store(true, Ordering::Relaxed);
-        Err(Halt::NoVolume)
-    }
-
-    /// Whether a volume waits for work.
-    pub(super) fn has_idle_lane(&self) -> bool {
-        lock(&self.lanes).iter().any(|lane| !lane.is_out() && lane.backlog() == 0)
+        let ask = || drop(self.engine.send(ToEngine::NeedVolume));
+        self.lanes.hold(Room { bytes, path_bytes, records }, &self.stop, ask)
     }
 
     /// Puts a problem on record.
@@ -94,6 +83,52 @@ impl Shared {
         let problem = Problem { id: item.id, code, errno: errno.unwrap_or_default(), path: item.path.clone(), text };
         self.monitor.problem(&problem);
         let _ = self.engine.send(ToEngine::Problem(problem)); // an engine that ended has said why
+    }
+
+    /// Bytes were read at the source: tells, and waits while a ceiling on the rate asks for it.
+    pub(super) fn paced(&self, bytes: u64) {
+        self.monitor.read(bytes);
+        if let Some(throttle) = &self.throttle {
+            throttle.wait(bytes, &*self.clock, || self.stop.is_set());
+        }
+    }
+
+    /// What the rule says of a file that changed in every reading; `true`: it is staged as it was read last.
+    pub(super) fn takes_changed(&self, item: &Item) -> bool {
+        let readings = self.moving.readings_max();
+        let text = format!("changed in each of {readings} readings; run again when it is at rest");
+        match self.moving.of(&item.path) {
+            OnChange::Accept => true,
+            OnChange::Warn => {
+                // Only told: the record of the entry itself says that it changed.
+                let (code, path) = (ProblemCode::Changed, item.path.clone());
+                let text = format!("{text}; staged as it was read last");
+                self.monitor.problem(&Problem { id: item.id, code, errno: 0, path, text });
+                true
+            }
+            OnChange::Fail => {
+                self.problem(item, ProblemCode::Changed, None, &text);
+                false
+            }
+        }
+    }
+
+    /// Extended attributes and birth time, as the record has them. What cannot be read is a problem; the content is not
+    /// held up by it.
+    pub(super) fn attributes(
+        &self,
+        item: &Item,
+        xattrs: io::Result<Vec<source::Xattr>>,
+        identity: &Identity,
+    ) -> Vec<Attribute> {
+        let xattrs = xattrs.unwrap_or_else(|error| {
+            self.problem(item, ProblemCode::Metadata, Some(&error), "its extended attributes cannot be read");
+            Vec::new()
+        });
+        let mut attributes: Vec<Attribute> =
+            xattrs.into_iter().map(|xattr| Attribute::Xattr { name: xattr.name, value: xattr.value }).collect();
+        attributes.extend(identity.birth.map(|birth| Attribute::BirthTime { s: birth.seconds, ns: birth.nanos }));
+        attributes
     }
 
     /// What an I/O error at the source means for the entry.
@@ -108,13 +143,13 @@ impl Shared {
     /// Compresses if it pays, and seals. `frame` holds room and plain bytes; `spare` is an empty buffer.
     pub(super) fn seal(
         &self,
-        key: &SealingKey,
+        slot: &Slot,
         worker: &mut Compressor,
         mut frame: PooledBuf,
         mut spare: PooledBuf,
     ) -> Result<SealedFrame, Error> {
         let data_plain_bytes = u32::try_from(frame.len() - FRONT).expect("a frame's plain bytes are at most 16 MiB");
-        let mut bytes = if self.squeeze.compress(worker, &frame, &mut spare) {
+        let mut bytes = if slot.squeeze().compress(worker, &frame, &mut spare) {
             spare
         } else {
             store(&mut frame);
@@ -122,6 +157,7 @@ impl Shared {
         };
         // WHY the ticket last: from here to the writer nothing waits, so the order of tickets is nearly the order of
         // arrival, and the writer's queue of early frames stays short.
+        let key = &slot.pack.sealing;
         let ticket = key.ticket()?;
         let header = key.seal(ticket, FrameKind::Data, &mut bytes)?;
         Ok(SealedFrame { header, bytes, data_plain_bytes, record_count: 0 })
@@ -150,14 +186,6 @@ impl Shared {
     }
 }
 
-/// Extended attributes and birth time, as the record has them.
-pub(super) fn attributes(xattrs: Vec<source::Xattr>, identity: &Identity) -> Vec<Attribute> {
-    let mut attributes: Vec<Attribute> =
-        xattrs.into_iter().map(|xattr| Attribute::Xattr { name: xattr.name, value: xattr.value }).collect();
-    attributes.extend(identity.birth.map(|birth| Attribute::BirthTime { s: birth.seconds, ns: birth.nanos }));
-    attributes
-}
-
 /// The ENTRY record of an item that was read.
 pub(super) fn entry(item: &Item, facts: &Facts, read: &Read) -> Entry {
     facts.to_record(item.id, item.path.clone(), item.link_path.clone(), read)
@@ -181,6 +209,7 @@ pub(super) fn run(shared: &Arc<Shared>, units: &crossbeam_channel::Receiver<Unit
         }
         let outcome = match unit {
             Unit::Bare(items) => bare(shared, items),
+            Unit::Compare(all) => super::compare::run(shared, all),
             Unit::Small(items) => super::small::stage(shared, &mut compressor, items),
             Unit::Large(item, resume) => super::large::stage(shared, *item, resume.map(|point| *point)),
         };
@@ -215,8 +244,8 @@ fn bare(shared: &Shared, items: Vec<Item>) -> Result<(), Halt> {
             );
             continue;
         }
-        let xattrs = source::xattrs_of_path(&item.place).unwrap_or_default();
-        let facts = shared.facts_now(&item, &identity, attributes(xattrs, &identity));
+        let attributes = shared.attributes(&item, source::xattrs_of_path(&item.place), &identity);
+        let facts = shared.facts_now(&item, &identity, attributes);
         let mut read = Read::nothing(item.generation);
         if facts.entry_type == EntryType::File {
             read.sha256 = crate::digest::sha256(&[]);

@@ -11,7 +11,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::stage::lane::{Lane, OpenPack, ToWriter};
-use crate::stage::squeeze::Squeeze;
 use crate::volume::{Committed, Error, PackState, PackWriter};
 
 /// Bytes in a pack since its last commit that make the next one due. Unit: bytes.
@@ -33,8 +32,8 @@ pub(super) enum FromWriter {
     Closed(u32, PackState),
     /// Writing failed; the lane takes nothing more.
     Failed(u32, Error),
-    /// The thread has ended.
-    Ended,
+    /// The thread has ended; everything is closed, unless it failed.
+    Ended(u32),
 }
 
 /// The writer's own state.
@@ -42,7 +41,6 @@ pub(super) struct LaneWriter<S: Fn(FromWriter)> {
     pub(super) lane: Arc<Lane>,
     pub(super) inbox: Receiver<ToWriter>,
     pub(super) tell: S,
-    pub(super) squeeze: Arc<Squeeze>,
     pub(super) wrote: Box<dyn Fn(u64) + Send>,
     packs: BTreeMap<u32, (PackWriter, Arc<OpenPack>)>,
     closing: HashSet<u32>,
@@ -53,19 +51,12 @@ pub(super) struct LaneWriter<S: Fn(FromWriter)> {
 }
 
 impl<S: Fn(FromWriter)> LaneWriter<S> {
-    pub(super) fn new(
-        lane: Arc<Lane>,
-        inbox: Receiver<ToWriter>,
-        tell: S,
-        squeeze: Arc<Squeeze>,
-        wrote: Box<dyn Fn(u64) + Send>,
-    ) -> Self {
+    pub(super) fn new(lane: Arc<Lane>, inbox: Receiver<ToWriter>, tell: S, wrote: Box<dyn Fn(u64) + Send>) -> Self {
         let last_commit = lane.world().clock.monotonic();
         Self {
             lane,
             inbox,
             tell,
-            squeeze,
             wrote,
             packs: BTreeMap::new(),
             closing: HashSet::new(),
@@ -85,7 +76,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             self.packs.clear();
             self.drop_the_rest();
         }
-        (self.tell)(FromWriter::Ended);
+        (self.tell)(FromWriter::Ended(self.lane.number()));
     }
 
     fn work(&mut self) -> Result<(), Error> {
@@ -106,7 +97,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             waited += now.saturating_sub(before);
             let measured = now.saturating_sub(measured_from);
             if measured >= MEASURE_EVERY {
-                self.squeeze.heard(measured.saturating_sub(waited), measured);
+                self.lane.heard(measured.saturating_sub(waited), measured);
                 (measured_from, waited) = (now, Duration::ZERO);
             }
             if let Some(message) = message {

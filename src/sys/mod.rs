@@ -25,6 +25,7 @@ pub mod secrets;
 pub mod source;
 mod source_attrs;
 pub mod target;
+pub mod throttle;
 pub mod wiping;
 
 use std::sync::Arc;

@@ -126,6 +126,26 @@ pub fn run_hook(
     }
 }
 
+/// Time of all processors of the machine since it was started: at work, and altogether. Unit: clock ticks. `None` where `/proc`
+/// is not readable.
+pub fn machine_time() -> Option<(u64, u64)> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let fields = stat.lines().next()?.split_ascii_whitespace().skip(1);
+    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is contained in these.
+    let ticks: Vec<u64> = fields.take(8).map(|field| field.parse().unwrap_or(0)).collect();
+    let all: u64 = ticks.iter().sum();
+    let rest = ticks.get(3)? + ticks.get(4)?;
+    Some((all.saturating_sub(rest), all))
+}
+
+/// Lets this thread, and those it will start, give way to others: 0 is ordinary, 19 gives way most.
+///
+/// # Errors
+/// The kernel's; less than before takes privileges.
+pub fn set_niceness(niceness: i32) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, niceness)?)
+}
+
 /// The wish to stop: set once, never taken back. Clones share one flag.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag {
@@ -180,6 +200,8 @@ mod tests {
     #[test]
     fn facts_about_this_process_are_plausible() {
         assert!(parallelism() >= 1);
+        let (at_work, all) = machine_time().expect("Linux has /proc");
+        assert!(at_work > 0 && at_work <= all);
         assert!(resident_bytes_peak().expect("Linux has /proc") > 100_000);
     }
 }

@@ -102,6 +102,14 @@ impl SourceFile {
     /// # Errors
     /// The kernel's; `InvalidInput` if the path is no regular file (any more), `ELOOP` if it is a symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_and_look(path).map(|(file, _)| file)
+    }
+
+    /// Opens for reading, and tells what it is at that moment.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_and_look(path: &Path) -> io::Result<(Self, Identity)> {
         // WHY O_NONBLOCK: a fifo in the place of a file must be refused, not waited for.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let handle = match rustix::fs::openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
@@ -110,10 +118,11 @@ impl SourceFile {
             other => other?,
         };
         let source = Self { file: File::from(handle) };
-        if source.identity()?.kind != SourceKind::File {
+        let identity = source.identity()?;
+        if identity.kind != SourceKind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(source)
+        Ok((source, identity))
     }
 
     /// Facts about the open file, whatever its name leads to now.
@@ -238,6 +247,20 @@ pub fn is_readable(path: &Path) -> bool {
         Err(Errno::INVAL | Errno::NOSYS) => true,
         other => other.is_ok(),
     }
+}
+
+/// A whole file that the user named; `-` is standard input.
+///
+/// # Errors
+/// The kernel's.
+pub fn read_named(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    std::fs::read(path)
 }
 
 /// The absolute path without symbolic links that a path given by the user leads to.

@@ -19,7 +19,7 @@ use packmule::format::{FooterKeys, FrameHeader, FrameKind, PackHeader};
 use packmule::job::{Job, SIGNING_KEY, State};
 use packmule::monitor::Silent;
 use packmule::recover::{self, Given};
-use packmule::stage::{self, Monitor, Options, Outcome, Place, VolumeEvent, stage};
+use packmule::stage::{self, Bottleneck, Monitor, Options, Outcome, Place, VolumeEvent, stage};
 use packmule::sys::clock::Clock;
 use packmule::sys::mem::{CrashKeep, MemFs};
 use packmule::sys::random::SeededRandom;
@@ -59,6 +59,8 @@ impl Monitor for Told {
         self.staged.fetch_add(entries, Ordering::Relaxed);
     }
     fn problem(&self, _: &Problem) {}
+    fn bottleneck(&self, _: Bottleneck) {}
+    fn message(&self, _: &str) {}
     fn volume(&self, _: u32, event: &VolumeEvent) {
         if matches!(event, VolumeEvent::Sealed(_)) {
             self.sealed.fetch_add(1, Ordering::Relaxed);

@@ -96,8 +96,8 @@ impl Kit {
         let manifest = manifest.finish(&self.run, &self.random)?;
         let mut log = self.log(&read_custody(volume)?, volume, "staged", "by hand");
         write_custody(volume, &log)?;
-        let by = SealBy { key: Some(&self.signer), now: jiff::Timestamp::UNIX_EPOCH };
-        seal(volume, packs, &manifest, by, &|_| {})?;
+        let by = SealBy { key: Some(&self.signer), now: jiff::Timestamp::UNIX_EPOCH, readers: 1 };
+        seal(volume, packs, &manifest, by, &|_| std::ops::ControlFlow::Continue(()))?;
         log = self.log(&log, volume, "sealed", "by hand");
         write_custody(volume, &log)
     }

@@ -83,8 +83,9 @@ fn total(now: &Snapshot, is_narrow: bool) -> String {
         return format!("{pace}{left}");
     }
     let entries = format!("{} of {}{more} {}", Count::new(now.done_entries), Count::new(now.found_entries), verb(now));
+    let waits = now.bottleneck.as_ref().map(|bottleneck| format!(", {bottleneck}")).unwrap_or_default();
     format!(
-        "{} of {}{more}, {entries}, {pace}{left}",
+        "{} of {}{more}, {entries}, {pace}{left}{waits}",
         Bytes::new(now.done_bytes).decimal(),
         Bytes::new(now.found_bytes).decimal()
     )

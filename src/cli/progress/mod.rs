@@ -87,6 +87,7 @@ pub(super) struct Board {
     pace: Mutex<Pace>,
     volume_paces: Mutex<BTreeMap<u32, Pace>>,
     says: Mutex<Vec<String>>,
+    bottleneck: Mutex<Option<String>>,
     events: Events,
 }
 
@@ -113,6 +114,7 @@ impl Board {
             pace: Mutex::default(),
             volume_paces: Mutex::default(),
             says: Mutex::default(),
+            bottleneck: Mutex::default(),
             events,
         }
     }
@@ -143,6 +145,7 @@ impl Board {
             bytes_per_s: bytes_per_s as u64,
             entries_per_s,
             eta_s: eta(left.0, bytes_per_s, left.1, entries_per_s),
+            bottleneck: lock(&self.bottleneck).clone(),
             volumes: self.volumes_at(now),
         }
     }
@@ -200,6 +203,11 @@ impl Painter {
     /// Problems met, the first thousand of them.
     pub(super) fn problems(&self) -> MutexGuard<'_, Vec<Problem>> {
         lock(&self.board.problems)
+    }
+
+    /// Says a line beside the bars.
+    pub(super) fn say(&self, line: String) {
+        self.board.say(line);
     }
 
     fn happened(&self, happening: Happening, volume: Option<u32>, message: &str) {

@@ -8,7 +8,7 @@ use crate::cli::progress::{PROBLEMS_KEPT, Painter, lock};
 use crate::format::record::Problem;
 use crate::ingest;
 use crate::ingest::remote::probe::Endpoint;
-use crate::stage::{self, VolumeEvent};
+use crate::stage::{self, Bottleneck, VolumeEvent};
 use crate::units::Bytes;
 
 impl Painter {
@@ -65,6 +65,18 @@ impl stage::Monitor for Painter {
         }
     }
 
+    fn bottleneck(&self, bottleneck: Bottleneck) {
+        *lock(&self.board.bottleneck) = Some(match bottleneck {
+            Bottleneck::Source => "the source is the bottleneck".to_owned(),
+            Bottleneck::Cpu => "the processors are the bottleneck".to_owned(),
+            Bottleneck::Volume(number) => format!("volume {number} is the bottleneck"),
+        });
+    }
+
+    fn message(&self, text: &str) {
+        self.board.say(text.to_owned());
+    }
+
     fn volume(&self, number: u32, event: &VolumeEvent) {
         match event {
             VolumeEvent::Open { path, capacity_bytes, is_new } => {
@@ -82,8 +94,13 @@ impl stage::Monitor for Painter {
                 self.board.say(what);
             }
             VolumeEvent::Full => {
-                self.board.say(format!("volume {number} is full"));
+                let what =
+                    format!("volume {number} is full; it is being sealed and read back, do not take it away yet");
+                self.board.say(what);
                 self.change(number, |volume| volume.state = VolumeStanding::Full);
+            }
+            VolumeEvent::Refused { path, reason } => {
+                self.board.say(format!("{} cannot be used: {reason}", path.display()));
             }
             VolumeEvent::Sealing { total_bytes } => self.change(number, |volume| {
                 volume.state = VolumeStanding::ReadingBack;
@@ -93,6 +110,8 @@ impl stage::Monitor for Painter {
             VolumeEvent::ReadBack { bytes } => self.change(number, |volume| volume.bytes += bytes),
             VolumeEvent::Sealed(report) => {
                 self.change(number, |volume| volume.state = VolumeStanding::Sealed);
+                let read = crate::cli::stage::read_back(report.read_back);
+                self.board.say(format!("volume {number} is sealed, read back {read}, and can be taken away"));
                 let what = format!("volume {number} is sealed and may be taken away: {}", Bytes::new(report.bytes));
                 self.happened(Happening::Sealed, Some(number), &what);
             }

@@ -37,6 +37,9 @@ pub(crate) struct Snapshot {
     pub(crate) entries_per_s: f64,
     /// Time left at this pace, by bytes or entries, whichever takes longer. Absent while nothing can be said.
     pub(crate) eta_s: Option<u64>,
+    /// What everything waits for, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bottleneck: Option<String>,
     /// Volumes of this run.
     pub(crate) volumes: Vec<VolumeSnapshot>,
 }

@@ -19,6 +19,9 @@ pub(super) fn line(now: &Snapshot) -> String {
     if let Some(eta) = now.eta_s.filter(|_| now.is_counted) {
         let _ = write!(line, ", {} left", duration(eta));
     }
+    if let Some(bottleneck) = &now.bottleneck {
+        let _ = write!(line, ", {bottleneck}");
+    }
     if now.problems > 0 {
         let _ = write!(line, ", {} with problems", Count::new(now.problems));
     }
@@ -112,6 +115,7 @@ pub(super) mod tests {
             bytes_per_s: 25_000_000,
             entries_per_s: 16.0,
             eta_s: Some(3_725),
+            bottleneck: None,
             volumes: vec![volume(1, VolumeStanding::Writing), volume(2, VolumeStanding::Sealed)],
         }
     }
