@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command};
 
+use crate::cli::exit::warn;
 use crate::cli::{Exit, Failure};
 use crate::sys::{Access, World};
 
@@ -57,6 +58,11 @@ pub(super) fn layers(program: &Command, job: Option<&Path>) -> Result<Vec<Layer>
     let user_file = user_file().map(|path| ("user configuration", path));
     let mut layers = Vec::new();
     for (kind, path) in job_file.into_iter().chain(user_file) {
+        if kind == "user configuration" && std::env::var_os("PACKMULE_CONFIG").is_none() && is_closed(&path) {
+            // The home is somebody else's, as after a change of user; nobody asked for what is in it.
+            warn(&format!("settings {} are not ours to read; going on without them", path.display()));
+            continue;
+        }
         if let Some(values) = read(&path)? {
             let layer = Layer { kind, path, values };
             layer.check(program)?;
@@ -73,6 +79,11 @@ pub(super) fn user_file() -> Option<PathBuf> {
         let below = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
         Some(below.join("packmule/config.toml"))
     })
+}
+
+/// Whether a directory on the way does not let us through.
+fn is_closed(path: &Path) -> bool {
+    World::real().fs.stat(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn read(path: &Path) -> Result<Option<toml::Table>, Failure> {

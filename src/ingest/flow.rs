@@ -60,7 +60,9 @@ impl Tuner {
     /// A request was answered. More requests at a time as long as that gets more through.
     fn answered(&mut self, now: Duration, bytes: u64) {
         if self.since == Duration::ZERO {
+            // The watch begins here: what this answer brought was sent before.
             self.since = now;
+            return;
         }
         self.work += bytes + OVERHEAD_BYTES;
         let watched = now.saturating_sub(self.since);

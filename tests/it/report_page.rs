@@ -26,6 +26,7 @@ fn chromium() -> Option<PathBuf> {
 fn a_browser_shows_how_the_transfer_went() {
     let faults = FaultPlan::default();
     faults.on_key(Operation::PutObject, "data/runs/f3", 2, Fault::InternalError);
+    faults.on_key(Operation::PutObject, "hostile", 2, Fault::InternalError);
     let lab = Lab::new(faults.clone(), Quirks::default());
     let mut paths: Vec<(Vec<u8>, What)> =
         (0..30).map(|n| (format!("runs/f{n}").into_bytes(), What::File(noise(n, 40_000)))).collect();

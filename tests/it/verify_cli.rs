@@ -134,7 +134,8 @@ fn the_age_program_opens_a_slot_and_shows_its_text() {
     let lines: Vec<&str> = text.lines().collect();
     let run = slot.file_stem().unwrap().to_str().unwrap();
     assert_eq!(lines[..3], ["packmule-run-key 1", &format!("job {}", "07".repeat(16)), &format!("run {run}")]);
-    assert!(lines[3].starts_with("key ") && lines[3].len() == 68 && lines.len() == 4);
+    assert!(lines[3].starts_with("key ") && lines[3].len() == 68);
+    assert!(lines.len() > 4 && lines[4..].iter().all(|line| line.starts_with("for ")), "whom it is for: {lines:?}");
 }
 
 #[test]
