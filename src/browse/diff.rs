@@ -37,15 +37,14 @@ pub struct Sides {
     pub different: u64,
 }
 
+/// Who is handed each difference, with its path.
+pub type Take<'a> = dyn FnMut(&[u8], &Difference) -> Result<(), Error> + 'a;
+
 /// Compares, and hands each difference to `take`: those the other side has in its order, then what it does not have.
 ///
 /// # Errors
 /// When a side cannot be read, or `take` fails.
-pub fn compare(
-    index: &Index,
-    other: &dyn Other,
-    take: &mut dyn FnMut(&[u8], &Difference) -> Result<(), Error>,
-) -> Result<Sides, Error> {
+pub fn compare(index: &Index, other: &dyn Other, take: &mut Take<'_>) -> Result<Sides, Error> {
     let mut sides = Sides::default();
     other.each(&mut |seen| {
         let Some(node) = index.at(&seen.path)?.filter(|node| node.id > 0) else {

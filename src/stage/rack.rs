@@ -66,7 +66,7 @@ impl Rack {
     /// Opens what waits: all at once, or only the first that takes something. An error here is the user's to mend.
     pub(super) fn open_first(&mut self, job: &mut Job, one_by_one: bool) -> Result<Vec<Arc<Lane>>, Error> {
         let mut lanes = Vec::new();
-        while !(one_by_one && !lanes.is_empty())
+        while (!one_by_one || lanes.is_empty())
             && let Some(place) = self.waiting.pop_front()
         {
             lanes.extend(self.open(job, &place)?);

@@ -144,6 +144,6 @@ mod tests {
         assert_eq!(used.len(), 30);
         drop(used);
         let (_a, _b) = pool.take_two().unwrap();
-        assert_eq!(budget.used_bytes(), 3000);
+        assert_eq!(budget.used_bytes(), 2000);
     }
 }

@@ -316,7 +316,7 @@ impl Surface {
     }
 
     /// Gives the terminal back; what was said on a screen that is gone is said again.
-    #[expect(clippy::print_stderr, reason = "the command line is the layer that prints")]
+    #[cfg_attr(feature = "screen", expect(clippy::print_stderr, reason = "the command line is the layer that prints"))]
     fn close(self) {
         match self {
             Self::Bars(bars) => bars.clear(),
