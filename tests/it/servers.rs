@@ -161,7 +161,7 @@ fn another_server_does_the_whole_job() {
 #[rstest]
 #[case::late(Line::Late(Duration::from_millis(15)), false)]
 #[case::slow(Line::Slow(30 << 20), false)]
-#[case::cut_in_a_part(Line::Cut { every: 3, after: 300_000 }, true)]
+#[case::cut_in_a_part(Line::Cut { every: 2, after: 300_000 }, true)]
 #[case::damaged(Line::Flip { every: 2, at: 200_000 }, true)]
 #[case::silent(Line::Stall { every: 2, after: 300_000, pause: Duration::from_millis(400) }, true)]
 fn over_a_bad_line_everything_arrives(#[case] line: Line, #[case] has_faults: bool) {

@@ -161,6 +161,10 @@ fn one_bad_block_and_the_rest_is_gone() {
     let bench = Bench::new();
     tree::make(&bench.path("source"), 20 << 20);
     bench.run(0, &["stage", "@source", "--volume", "@a", "--job", "@job", "--unlock-code-file", "@code"]);
+    let whole = |said: &crate::program::Said| -> u64 {
+        serde_json::from_str::<serde_json::Value>(&said.out).unwrap()["files_whole"].as_u64().unwrap()
+    };
+    let before = whole(&bench.run(0, &["verify", "@a", "--unlock-code-file", "@code", "--json"]));
     let pack = bench.path("a/packmule/packs/00000001.pack");
     let mut bytes = fs::read(&pack).unwrap();
     let at = bytes.len() / 2 / 4096 * 4096;
@@ -175,7 +179,17 @@ fn one_bad_block_and_the_rest_is_gone() {
         .flat_map(|finding| finding["lost"].as_array().cloned().unwrap_or_default())
         .map(|lost| lost["path"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(lost.into_iter().collect::<Vec<_>>(), ["large"], "one block costs one file's bytes: {report:#}");
+    // Which frames lie there differs from run to run; a block touches two at most, and only what is in them is lost.
+    for finding in report["findings"].as_array().unwrap() {
+        let (from, to) = (finding["frames"]["from"].as_u64(), finding["frames"]["to"].as_u64());
+        assert!(to.zip(from).is_none_or(|(to, from)| to - from <= 2), "{report:#}");
+    }
+    assert!(!lost.is_empty(), "{report:#}");
+    assert_eq!(
+        whole(&said) + lost.len() as u64,
+        before,
+        "every other file is whole, and every lost one named: {report:#}"
+    );
     bench.run(0, &["stage", "@source", "--volume", "@b", "--job", "@job", "--repair", "@a"]);
     bench.assert_comes_back_saying(4, &["@a", "@b"]);
 }
