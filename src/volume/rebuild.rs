@@ -67,6 +67,7 @@ impl Volume {
                 file_bytes: 0,
             },
             header,
+            length: checked.walk.file_bytes(),
             group: Group::default(),
             records: Vec::new(),
             records_plain_bytes: 0,
@@ -130,6 +131,8 @@ struct Rebuild<'a> {
     keyring: &'a Keyring,
     key: OpeningKey,
     header: crate::format::PackHeader,
+    /// Length of the file. Unit: bytes.
+    length: u64,
     state: PackState,
     group: Group,
     records: Vec<Record>,
@@ -142,6 +145,12 @@ struct Rebuild<'a> {
 impl Rebuild<'_> {
     /// Takes one frame; `false` where what stands in the pack ends.
     fn frame(&mut self, offset: u64, header: &FrameHeader, body: Vec<u8>) -> Result<bool, Error> {
+        // A commit or footer is synced with its whole block. Where the file ends within the block that sync had not
+        // returned, nobody was told, and nothing could be written behind it: it counts as torn (pack.md section 7).
+        let ends_something = matches!(header.kind, FrameKind::Commit | FrameKind::Footer);
+        if ends_something && header.end(offset).next_multiple_of(BLOCK_BYTES) > self.length {
+            return Ok(false);
+        }
         if header.index >= FRAMES_PER_PACK_MAX {
             return Err(self.limit("number of frames", u64::from(header.index) + 1, FRAMES_PER_PACK_MAX.into()));
         }

@@ -83,6 +83,27 @@ fn a_drive_that_forgot_what_it_had_confirmed_is_believed_and_what_it_lost_is_sta
 }
 
 #[test]
+fn a_pack_torn_in_the_padding_behind_its_footer_is_closed_again() {
+    let bench = staged(false);
+    let mut torn = 0;
+    for name in ["a", "b"] {
+        for pack in fs::read_dir(bench.path(&format!("{name}/packmule/packs"))).unwrap() {
+            let file = fs::File::options().write(true).open(pack.unwrap().path()).unwrap();
+            let length = file.metadata().unwrap().len();
+            file.set_len(length - 100).unwrap();
+            torn += 1;
+        }
+    }
+    assert!(torn >= 2, "both drives have a pack");
+    let said = bench.run(0, &["verify", "@a", "@b", "--unlock-code-file", "@code"]);
+    assert!(said.out.contains("the next run closes it again"), "{}", said.out);
+    fs::remove_dir_all(bench.path("job")).unwrap();
+    bench.recover(0, &["@a", "@b"], &[]);
+    bench.run(0, &["stage", "@source", "--volume", "@a", "--volume", "@b", "--job", "@job"]);
+    bench.assert_round_trip(&["@a", "@b"]);
+}
+
+#[test]
 fn a_damaged_pack_costs_its_frames_and_the_drive_is_not_trusted_with_more() {
     let bench = Bench::new();
     tree::make(&bench.path("source"), 9 << 20);

@@ -150,7 +150,6 @@ fn recovering_a_lost_database_survives_a_cut_at_any_operation() {
 }
 
 #[test]
-#[ignore = "finds a fault that is still open: recover stops at a pack whose last block was torn behind a whole record"]
 fn whatever_a_cut_left_a_lost_an_older_or_a_newer_database_ends_in_the_same_truth() {
     let scene = Scene::new();
     let drives = &DRIVES[..2];
