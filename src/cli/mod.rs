@@ -118,7 +118,7 @@ enum Command {
     /// Send sources straight into S3 over the line, with the same proof and the same report as drives
     Send(Box<send::Args>),
     /// Copy sources onto volumes: compressed, encrypted, checksummed; the same command again resumes
-    Stage(stage::Args),
+    Stage(Box<stage::Args>),
     /// Say where a job stands and what is next
     Status(status::Args),
     /// Check that volumes hold what was written, with a key or without

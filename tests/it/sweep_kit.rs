@@ -311,7 +311,7 @@ impl Scene {
         options.owner = true;
         let outcome = extract(&volumes, &back, &options, &Progress::default()).unwrap();
         let (expected, found) = (tree::describe(&self.source()), tree::describe(&back));
-        assert_eq!(expected, found, "{context}");
+        assert_eq!(expected, found, "{context}: {:#?}", outcome.problems);
         outcome.problems
     }
 }
