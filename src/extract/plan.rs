@@ -75,13 +75,16 @@ impl<'a> Planner<'a> {
         let mut frames: BTreeMap<u32, Vec<PieceJob>> = BTreeMap::new();
         for extent in extents {
             if let Some(job) = self.under_way.get(&extent.id).filter(|job| job.generation == extent.generation) {
-                if extent.content != Content::Hole {
+                // The last stored piece finishes a file. What comes without pieces, an entry or a hole, would finish none:
+                // the file is looked at for its sake, since its other extents may all have come from earlier packs.
+                if extent.content == Content::Hole {
+                    spoken_of.insert(extent.id, Arc::clone(job));
+                } else {
                     spoken_of.remove(&extent.id);
                 }
                 take_extent(job, &extent, &mut frames);
             }
         }
-        // Whoever got no stored bytes here has nothing else that would finish it.
         plan.complete = spoken_of.into_values().collect();
         let at: HashMap<u32, FrameAt> = index.data.into_iter().map(|frame| (frame.index, frame)).collect();
         for (number, jobs) in frames {

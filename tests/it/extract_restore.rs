@@ -104,6 +104,30 @@ fn holes_stay_holes_and_attributes_come_back() {
     }
 }
 
+/// Found by the crash sweep: a resumed run had written the entry before the hole, and the file was called missing although
+/// "7 of 7 extents" were there.
+#[test]
+fn a_sparse_file_whose_last_known_extent_is_a_hole_in_a_later_pack_comes_back() {
+    let hole = 1 << 20;
+    let shelf = Shelf::new();
+    let volume = shelf.volume(1);
+    let begin =
+        |size| Record::Begin(Begin { id: 1, generation: 1, mtime_s: 1, mtime_ns: 2, size, path: b"sparse".to_vec() });
+    let mut pack = shelf.pack(&volume, 1);
+    pack.records.push(begin(hole + 4));
+    pack.extent(1, 0, b"head");
+    pack.entry(with_hole(1, b"sparse", b"head", hole, 2));
+    shelf.close(pack);
+    let mut pack = shelf.pack(&volume, 2);
+    pack.hole(1, 4, hole);
+    shelf.close(pack);
+    let outcome = shelf.extract();
+    assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
+    let mut expected = b"head".to_vec();
+    expected.resize(4 + usize::try_from(hole).unwrap(), 0);
+    assert!(std::fs::read(shelf.out("sparse")).unwrap() == expected);
+}
+
 /// A file of three extents over two packs of volume 1 and one of volume 2.
 fn spread() -> (Shelf, Vec<u8>) {
     let content: Vec<u8> = (0..6000u32).map(|byte| (byte % 253) as u8).collect();

@@ -115,7 +115,8 @@ fn a_sync_that_failed_poisons_its_file_and_is_never_tried_again() {
         if !faults.unexercised().is_empty() {
             break;
         }
-        assert!(outcome.is_ok_and(|outcome| !outcome.is_complete && outcome.failed.len() == 1), "place {place}");
+        let outcome = outcome.unwrap_or_else(|error| panic!("place {place}: {error:?}"));
+        assert!(!outcome.is_complete && outcome.failed.len() == 1, "place {place}: {outcome:#?}");
         // The failed sync itself never reached the file system in memory, so whatever is written to a pack after its last
         // sync was written to a poisoned file, unless the run simply stopped there.
         let operations = mem.operations();
