@@ -430,6 +430,11 @@ fn last_line(args: &Args, outcome: &Outcome) -> String {
         }
         (Exit::Done, _) if outcome.sealed.is_empty() => format!("nothing to do: everything is staged (job {job})"),
         (Exit::Done, _) => format!("done: everything is staged and read back (job {job})"),
+        _ if !outcome.failed.is_empty() => {
+            "not finished: a volume failed. Everything committed before is kept; look at the drive and its cable (or give \
+             another with --volume), and the same command goes on from here"
+                .to_owned()
+        }
         _ => "not finished; the same command goes on from here".to_owned(),
     }
 }

@@ -165,9 +165,11 @@ impl Engine<'_> {
                 rows.map(|(rule, entries)| Excluded { rule: (*rule).to_owned(), count: count(entries) }).collect();
             self.job.batch(|tx| tx.set_excluded(&rows))?;
         }
-        let out_of_volumes = self.shared.lanes.is_closed();
+        let is_closed = self.shared.lanes.is_closed();
+        // Lanes are also closed when every one of them failed: then drives must be looked at, not added.
+        let out_of_volumes = is_closed && !self.all_lanes_failed();
         let is_whole = self.walked.as_ref().is_some_and(|totals| totals.is_complete);
-        let is_complete = is_whole && !out_of_volumes && !self.shared.stop.is_set() && self.failed.is_empty();
+        let is_complete = is_whole && !is_closed && !self.shared.stop.is_set() && self.failed.is_empty();
         Ok(Ran {
             is_complete,
             out_of_volumes,

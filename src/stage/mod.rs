@@ -209,7 +209,9 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
     let is_whole = ran.is_complete && ledger.state(State::Pending) == Count::default();
     let mut sealed = ran.sealed;
     if (is_whole && options.seals) || ran.out_of_volumes {
-        let done: HashSet<u32> = sealed.iter().map(|(number, _)| *number).collect();
+        // A volume that failed in this run is poisoned for all of it: what its cache holds is unknown until it is recovered.
+        let failed = ran.failed.iter().map(|(number, _)| *number);
+        let done: HashSet<u32> = sealed.iter().map(|(number, _)| *number).chain(failed).collect();
         let rest: Vec<_> = volumes.iter().filter(|volume| !done.contains(&volume.header().number)).collect();
         sealed.extend(seal::all(&mut job, world, &run, &rest, &monitor, &options.stop)?);
     }
