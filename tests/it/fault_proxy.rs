@@ -13,11 +13,11 @@ pub(crate) enum Line {
     Late(Duration),
     /// At most so many bytes a second towards the server, over each connection.
     Slow(u64),
-    /// Every n-th connection is cut after that many bytes towards the server.
+    /// Of the connections that carry more than so many bytes towards the server, the first and each n-th after it is cut.
     Cut { every: u64, after: u64 },
-    /// On every n-th connection one bit of a body arrives flipped, some time after that many bytes.
+    /// Of those connections, on the first and each n-th after it one bit of a body arrives flipped.
     Flip { every: u64, at: u64 },
-    /// Every n-th connection goes silent after that many bytes towards the server, and then closes.
+    /// Of those connections, the first and each n-th after it goes silent, and then closes.
     Stall { every: u64, after: u64, pause: Duration },
 }
 
@@ -37,14 +37,15 @@ impl FaultProxy {
         let address = listener.local_addr().unwrap();
         let (down, faults) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (is_down, counted) = (down.clone(), faults.clone());
+        let large = Arc::new(AtomicU64::new(0));
         std::thread::spawn(move || {
-            for (number, client) in (1..).zip(listener.incoming()) {
+            for client in listener.incoming() {
                 if is_down.load(Ordering::Relaxed) {
                     return;
                 }
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(&server)) else { continue };
-                let counted = counted.clone();
-                std::thread::spawn(move || connect(&client, &server, line, number, &counted));
+                let (counted, large) = (counted.clone(), large.clone());
+                std::thread::spawn(move || connect(&client, &server, line, &large, &counted));
             }
         });
         Self { address, down, faults }
@@ -63,7 +64,9 @@ impl Drop for FaultProxy {
     }
 }
 
-fn connect(client: &TcpStream, server: &TcpStream, line: Line, number: u64, faults: &Arc<AtomicU64>) {
+/// `large` counts connections that carried enough to be misused. By these, not by all, the n-th is taken: how many small
+/// ones a client opens beside them depends on timing, and a fault must come in every run.
+fn connect(client: &TcpStream, server: &TcpStream, line: Line, large: &AtomicU64, faults: &AtomicU64) {
     for stream in [client, server] {
         let _ = stream.set_nodelay(true);
     }
@@ -75,24 +78,32 @@ fn connect(client: &TcpStream, server: &TcpStream, line: Line, number: u64, faul
             true
         });
     });
-    let mut done = false;
+    // Whether it is this connection's turn; unknown until it has carried enough.
+    let mut turn: Option<bool> = None;
+    let mut takes = |every: u64, is_large: bool| {
+        if is_large && turn.is_none() {
+            turn = Some(large.fetch_add(1, Ordering::Relaxed).is_multiple_of(every));
+        }
+        turn.unwrap_or_default()
+    };
+    let mut is_flipped = false;
     pass(client, server, |bytes, so_far| {
         let end = so_far + bytes.len() as u64;
         match line {
             Line::Late(late) => std::thread::sleep(late),
             Line::Slow(rate) => std::thread::sleep(Duration::from_secs_f64(bytes.len() as f64 / rate as f64)),
-            Line::Cut { every, after } if number.is_multiple_of(every) && end > after => {
+            Line::Cut { every, after } if takes(every, end > after) => {
                 faults.fetch_add(1, Ordering::Relaxed);
                 return false;
             }
             // In the middle of a large body: a damaged header is refused as a whole, and shows nothing.
-            Line::Flip { every, at } if number.is_multiple_of(every) && end > at && !done && bytes.len() > 32 << 10 => {
-                done = true;
+            Line::Flip { every, at } if takes(every, end > at) && !is_flipped && bytes.len() > 8 << 10 => {
+                is_flipped = true;
                 faults.fetch_add(1, Ordering::Relaxed);
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
             }
-            Line::Stall { every, after, pause } if number.is_multiple_of(every) && end > after => {
+            Line::Stall { every, after, pause } if takes(every, end > after) => {
                 faults.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(pause);
                 return false;
