@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::units::{BitsPerSecond, Bytes, BytesPerSecond, Count, Share, Span};
+use crate::units::{BitsPerSecond, Bytes, BytesPerSecond, Count, Share, Span, Usd};
 
 /// Version of the file's shape.
 pub const SCHEMA: u32 = 1;
@@ -222,6 +222,23 @@ pub struct Link {
     /// Upload rate to the bucket, measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload_rate: Option<Marked<BytesPerSecond>>,
+    /// What the provider of the line asks beyond its flat fee.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tariff: Option<Tariff>,
+}
+
+/// What the provider of a line asks beyond its flat fee: for bytes over an allowance, for the busiest hours, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tariff {
+    /// Bytes of a month that are in the flat fee.
+    pub included_per_month: Bytes,
+    /// Price of each GB beyond them.
+    pub usd_per_gb: Usd,
+    /// Rate that is in the flat fee, where the 95th percentile of a month's traffic is billed.
+    pub committed: BitsPerSecond,
+    /// Price a month of each Mbit/s of that percentile beyond it.
+    pub usd_per_mbit: Usd,
 }
 
 /// How the data changes.

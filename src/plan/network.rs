@@ -183,6 +183,12 @@ impl WeekProfile {
         weeks * 7.0 + elapsed / 24.0
     }
 
+    /// What `rate` gives for each hour of the week.
+    pub(crate) fn by_hour(&self, rate: impl Fn(f64) -> f64) -> Vec<f64> {
+        let of: Vec<f64> = self.levels.iter().map(|level| rate(*level)).collect();
+        self.level_of.iter().map(|level| of.get(usize::from(*level)).copied().unwrap_or(0.0)).collect()
+    }
+
     /// Mean of per-level rates over the week.
     pub(crate) fn mean_rate(&self, rates: &[f64]) -> f64 {
         let total: f64 = self.level_of.iter().map(|level| rates.get(usize::from(*level)).copied().unwrap_or(0.0)).sum();

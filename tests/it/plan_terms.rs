@@ -233,3 +233,56 @@ fn a_plan_of_the_past_says_that_its_prices_are_later_ones() {
     assert_eq!(report.recommendation.pick.as_deref(), Some("snowmobile-100pb"));
     assert!(option(&report, "snowmobile-100pb").flags.iter().any(|f| f.contains("not of 2020-06-01")));
 }
+
+#[test]
+fn what_the_provider_of_the_line_asks_is_in_the_bill() {
+    let bytes = "[link.tariff]\nincluded_per_month = \"10TB\"\nusd_per_gb = \"0.02\"\n";
+    let report = planned_from(&question(50), bytes, None).expect("plans");
+    let internet = option(&report, "internet");
+    // 50 TB at 0.8 Gbit/s are well under a month; 2 % and more are sent again, so the bill is a little above 40 TB.
+    let beyond = item(internet, "line tariff: bytes").to_f64();
+    assert!((800.0..900.0).contains(&beyond), "{beyond}");
+    assert_eq!(
+        item(option(&report, "dx-dedicated-1g"), "line tariff"),
+        Usd::ZERO,
+        "a line of its own has its own price"
+    );
+    let peak = "[link.tariff]\ncommitted = \"200Mbit/s\"\nusd_per_mbit = \"5\"\n";
+    let report = planned_from(&question(500), peak, None).expect("plans");
+    let internet = option(&report, "internet");
+    let month = (1000.0 * 0.8 * 1460.0 / 1538.0 - 200.0) * 5.0;
+    let months = item(internet, "95th percentile").to_f64() / month;
+    assert!((2.0..3.5).contains(&months), "{months} months of {month}: {:?}", internet.costs);
+    assert!(report.inputs.iter().any(|line| line.name.contains("tariff")));
+    let free = planned_from(&question(1), peak, None).expect("plans");
+    assert_eq!(item(option(&free, "internet"), "95th percentile"), Usd::ZERO, "a few hours are within the free 5 %");
+}
+
+#[test]
+fn a_split_may_use_a_line_that_is_still_to_be_ordered() {
+    let ask = Request {
+        link: Some(BitsPerSecond::new(100_000_000)),
+        existing_customer: true,
+        prefer: packmule::plan::Prefer::Time,
+        ..question(3000)
+    };
+    let report = planned(&ask);
+    let hybrids: Vec<&OptionReport> = report.options.iter().filter(|o| o.id.starts_with("hybrid-")).collect();
+    assert!(
+        hybrids.iter().any(|o| o.id.starts_with("hybrid-dx-")),
+        "{:?}",
+        hybrids.iter().map(|o| &o.id).collect::<Vec<_>>()
+    );
+    for (at, one) in hybrids.iter().enumerate() {
+        for other in hybrids.iter().skip(at + 1).filter(|other| other.family == one.family) {
+            let (a, b) = ((one.time.p90, one.expected_cost), (other.time.p90, other.expected_cost));
+            let margin = 1.05; // they were chosen in fewer worlds than they are reported in
+            assert!(
+                !(a.0.get() * margin < b.0.get() && a.1 < b.1 || b.0.get() * margin < a.0.get() && b.1 < a.1),
+                "{} and {}: one beats the other clearly",
+                one.id,
+                other.id
+            );
+        }
+    }
+}

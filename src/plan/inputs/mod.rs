@@ -160,7 +160,7 @@ impl Inputs {
         let existing_dx = lines::existing_dx(&mut r, request, file)?;
         let who = terms::who(request, catalogue)?;
         let terms = terms::terms(request, start)?;
-        let bill = terms::bill(&mut r, request, catalogue)?;
+        let bill = terms::bill(&mut r, request, file, catalogue)?;
         let draws = request.draws.unwrap_or(DRAWS);
         if !(16..=DRAWS_MAX).contains(&draws) {
             return Err(question(format!("{draws} draws: give 16 to {DRAWS_MAX}")));

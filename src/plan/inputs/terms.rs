@@ -5,7 +5,7 @@
 use jiff::civil::Date;
 
 use crate::plan::catalogue::{Catalogue, Figure, Region};
-use crate::plan::dataset::Mark;
+use crate::plan::dataset::{DatasetFile, Mark, Tariff};
 use crate::plan::inputs::{Error, Resolver, question};
 use crate::plan::request::{Prefer, Request, Standby};
 use crate::units::{Share, Usd};
@@ -48,6 +48,8 @@ pub(crate) struct Bill {
     pub(crate) egress_per_gb: Usd,
     /// What stands in for a private line.
     pub(crate) standby: Option<Standby>,
+    /// What the provider of the internet line asks beyond its flat fee.
+    pub(crate) tariff: Option<Tariff>,
 }
 
 pub(super) fn who(request: &Request, catalogue: &Catalogue) -> Result<Who, Error> {
@@ -111,7 +113,12 @@ fn deadline(request: &Request, start: Date) -> Result<(Option<Date>, Option<f64>
     Ok((Some(deadline), Some(crate::plan::report::days_until(start, deadline))))
 }
 
-pub(super) fn bill(r: &mut Resolver<'_>, request: &Request, catalogue: &Catalogue) -> Result<Bill, Error> {
+pub(super) fn bill(
+    r: &mut Resolver<'_>,
+    request: &Request,
+    file: &DatasetFile,
+    catalogue: &Catalogue,
+) -> Result<Bill, Error> {
     let class = request.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned()).to_uppercase();
     let Some(known) = catalogue.storage_classes.iter().find(|known| known.id == class) else {
         let ids: Vec<&str> = catalogue.storage_classes.iter().map(|known| known.id.as_str()).collect();
@@ -125,7 +132,28 @@ pub(super) fn bill(r: &mut Resolver<'_>, request: &Request, catalogue: &Catalogu
         r.note("leaving where it is now", format!("{egress_per_gb} per GB"), Mark::Given);
     }
     let put_per_1000 = known.figures.get("put_per_1000").or_else(|| catalogue.s3.get("put_per_1000")).cloned();
-    Ok(Bill { class, put_per_1000, egress_per_gb, standby: request.standby })
+    let tariff = file.link.tariff.filter(|tariff| tariff.usd_per_gb > Usd::ZERO || tariff.usd_per_mbit > Usd::ZERO);
+    if let Some(tariff) = &tariff {
+        if tariff.usd_per_gb < Usd::ZERO || tariff.usd_per_mbit < Usd::ZERO {
+            return Err(question("a price of the line's tariff is below zero; give what its provider asks for more"));
+        }
+        r.note("tariff of the internet line", words(tariff), Mark::Given);
+    }
+    Ok(Bill { class, put_per_1000, egress_per_gb, standby: request.standby, tariff })
+}
+
+fn words(tariff: &Tariff) -> String {
+    let mut parts = Vec::new();
+    if tariff.usd_per_gb > Usd::ZERO {
+        parts.push(format!("{} a GB beyond {} a month", tariff.usd_per_gb, tariff.included_per_month));
+    }
+    if tariff.usd_per_mbit > Usd::ZERO {
+        parts.push(format!(
+            "{} a month per Mbit/s of the 95th percentile beyond {}",
+            tariff.usd_per_mbit, tariff.committed
+        ));
+    }
+    parts.join(", ")
 }
 
 /// The request as it holds for a further site: same terms, but its own data, lines and site.

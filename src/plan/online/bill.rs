@@ -43,6 +43,10 @@ impl Online {
         self.charge_bytes(out, trace, bytes, period);
         charge_time(world, &self.spec, "", out, trace, period);
         self.charge_standby(world, out, trace, period);
+        if matches!(self.spec.path.unwrap_or(Path::Internet), Path::Internet) {
+            let copying = (until - lead).max(0.0);
+            self.charge_tariff(world, out, trace, bytes, Usage { days: copying, months: period.months });
+        }
         world.charge_egress(out, trace, bytes);
         world.charge_people(out, trace, 0, 0);
         if let Some(trace) = trace.as_deref_mut() {
@@ -78,6 +82,48 @@ impl Online {
         });
     }
 
+    /// What the provider of the internet line asks: bytes beyond the allowance of the months in use, and the 95th percentile
+    /// of our own traffic beyond the committed rate. Traffic of others on the line is not known, so it is not in it.
+    fn charge_tariff(
+        &self,
+        world: &World<'_>,
+        out: &mut Outcome,
+        trace: &mut MaybeTrace<'_>,
+        bytes: u64,
+        usage: Usage,
+    ) {
+        let Some(tariff) = &world.inputs.bill.tariff else { return };
+        let included = tariff.included_per_month.get().saturating_mul(usage.months);
+        let beyond = bytes.saturating_sub(included);
+        charge(out, trace, "line tariff: bytes", tariff.usd_per_gb.times_ratio(beyond, 1_000_000_000), || {
+            format!(
+                "({} GB - {} months * {}) * {} a GB",
+                bytes / 1_000_000_000,
+                usage.months,
+                tariff.included_per_month,
+                tariff.usd_per_gb
+            )
+        });
+        if tariff.usd_per_mbit > Usd::ZERO {
+            let rates = self.line.profile.by_hour(|level| self.raw_rate(world, level, 1.0) * 8.0);
+            let whole = (usage.days / 30.0).floor();
+            let rest_hours = (usage.days - whole * 30.0) * 24.0;
+            let months = [(whole, MONTH_HOURS), (1.0, rest_hours)];
+            let beyond = |hours: f64| {
+                let rate = percentile_95(rates.clone(), hours);
+                (rate - tariff.committed.get() as f64).max(0.0) / 1e6
+            };
+            let mbit_months: f64 = months.iter().map(|(count, hours)| count * beyond(*hours)).sum();
+            let price = tariff.usd_per_mbit.times_ratio((mbit_months * 1000.0).round() as u64, 1000);
+            charge(out, trace, "line tariff: 95th percentile", price, || {
+                format!(
+                    "{mbit_months:.1} Mbit/s months beyond {} * {} (a month with 36 h of use or less is free)",
+                    tariff.committed, tariff.usd_per_mbit
+                )
+            });
+        }
+    }
+
     /// What stands in when a private line fails is paid as long as the line is.
     fn charge_standby(&self, world: &World<'_>, out: &mut Outcome, trace: &mut MaybeTrace<'_>, period: Period) {
         let private = matches!(self.spec.path, Some(Path::PrivateLink | Path::ExistingDx));
@@ -93,6 +139,33 @@ impl Online {
             trace.notes.push(format!("{} stands by and is in the cost; it carries nothing in the plan", spec.name));
         }
     }
+}
+
+/// How long a line is in use.
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    /// Days of copying.
+    days: f64,
+    /// Started months of 30 days.
+    months: u64,
+}
+
+/// Hours of a month of 30 days.
+const MONTH_HOURS: f64 = 720.0;
+
+/// Share of a month's busiest hours that percentile billing leaves out.
+const FREE_SHARE: f64 = 0.05;
+
+/// The 95th percentile of a month in which a line carries the given rates for `hours` of its hours, and nothing else.
+fn percentile_95(mut rates: Vec<f64>, hours: f64) -> f64 {
+    let used = (hours / MONTH_HOURS).clamp(0.0, 1.0);
+    if used <= FREE_SHARE || rates.is_empty() {
+        return 0.0;
+    }
+    rates.sort_by(f64::total_cmp);
+    // The busiest 5 % of the month are this share of the hours in use.
+    let place = (1.0 - FREE_SHARE / used) * rates.len() as f64;
+    rates[(place.ceil() as usize).clamp(1, rates.len()) - 1]
 }
 
 /// What is paid per month for a line of one's own; the circuit to the building only where one stands elsewhere.
@@ -150,4 +223,20 @@ pub(crate) fn monthly(world: &World<'_>, spec: &OptionSpec) -> Usd {
 
 fn plain<'a>(spec: &'a OptionSpec, figure: &str) -> &'a str {
     spec.figures.get(figure).map_or("0", |f| f.value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_is_billed_by_its_rate_after_the_busiest_36_hours() {
+        let day_and_night: Vec<f64> = (0..168).map(|hour| if hour % 24 < 6 { 900.0 } else { 300.0 }).collect();
+        assert_eq!(percentile_95(day_and_night.clone(), MONTH_HOURS), 900.0, "a quarter of the hours is more than 5 %");
+        assert_eq!(percentile_95(day_and_night.clone(), 36.0), 0.0, "all of it is in the free share");
+        let rare: Vec<f64> = (0..168).map(|hour| if hour < 8 { 900.0 } else { 300.0 }).collect();
+        assert_eq!(percentile_95(rare.clone(), MONTH_HOURS), 300.0, "8 of 168 hours are less than 5 %");
+        assert_eq!(percentile_95(rare, 72.0), 300.0, "half of the hours in use are left out");
+        assert_eq!(percentile_95(day_and_night, 60.0), 300.0, "36 of 60 hours are left out, and 15 were fast");
+    }
 }
