@@ -90,6 +90,9 @@ pub struct Args {
     /// Threads that compress and seal [default: all processors]
     #[arg(long, value_name = "N", help_heading = "How")]
     threads: Option<usize>,
+    /// Files read at once [default: one on a spinning disk, 16 or more on a network mount, else two for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256), help_heading = "How")]
+    readers: Option<usize>,
     /// Read the source no faster than this
     #[arg(long, value_name = "RATE", help_heading = "How")]
     limit_rate: Option<BytesPerSecond>,
@@ -218,6 +221,7 @@ fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
     options.compression = args.compress;
     options.memory_bytes = args.memory.get();
     options.threads = args.threads.unwrap_or(options.threads);
+    options.readers = args.readers;
     options.pack_bytes_max = args.pack_size.get().clamp(80 << 20, crate::format::PACK_BYTES_MAX);
     options.one_by_one = args.one_by_one;
     options.contact = (!args.contact.is_empty()).then(|| args.contact.join("\n"));

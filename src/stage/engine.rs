@@ -22,6 +22,7 @@ use crate::stage::item::{Gather, Item, Unit};
 use crate::stage::lane::{Need, ToWriter};
 use crate::stage::lanes::Room;
 use crate::stage::rack::Rack;
+use crate::stage::readers::Readers;
 use crate::stage::shelf::Place;
 use crate::stage::worker::{self, Shared};
 use crate::stage::writer::FromWriter;
@@ -88,6 +89,7 @@ pub(super) struct Engine<'a> {
     pub(super) shared: Arc<Shared>,
     pub(super) merge: Merge,
     pub(super) gather: Gather,
+    pub(super) readers: Readers,
     pub(super) outbox: VecDeque<Unit>,
     pub(super) inbox: Receiver<ToEngine>,
     pub(super) fatal: Option<Error>,
@@ -106,12 +108,8 @@ pub(super) struct Engine<'a> {
 
 impl Engine<'_> {
     /// Runs to the end: everything walked, read, written and recorded, or stopped.
-    pub(super) fn run(
-        &mut self,
-        roots: Vec<scan::Root>,
-        options: scan::WalkOptions,
-        workers: usize,
-    ) -> Result<Ran, Error> {
+    pub(super) fn run(&mut self, roots: Vec<scan::Root>, options: scan::WalkOptions) -> Result<Ran, Error> {
+        let workers = self.readers.count;
         let (dirs_in, dirs) = bounded::<DirBatch>(options.threads.max(1) * BATCHES_AHEAD);
         let to_engine = self.shared.engine.clone();
         spawn("walk", move || {
@@ -254,7 +252,8 @@ impl Engine<'_> {
         }
     }
 
-    fn gather_all(&mut self, items: Vec<Item>) -> Result<(), Error> {
+    fn gather_all(&mut self, mut items: Vec<Item>) -> Result<(), Error> {
+        self.readers.order(&mut items);
         let bytes = items.iter().map(|item| item.facts.size).sum();
         self.shared.monitor.found(items.len() as u64, bytes);
         for item in items {

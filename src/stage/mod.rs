@@ -19,6 +19,7 @@ mod monitor;
 mod moving;
 mod rack;
 mod reader;
+mod readers;
 mod readme;
 mod repair;
 mod seal;
@@ -44,6 +45,7 @@ use crate::job::{Count, Job, Ledger, Run, State};
 use crate::scan::{FileList, Root, Selection, WalkOptions};
 use crate::sys::World;
 use crate::sys::budget::MemoryBudget;
+use crate::sys::device;
 use crate::sys::pool::BufferPool;
 use crate::sys::process::{self, StopFlag};
 use crate::sys::throttle::Throttle;
@@ -84,8 +86,10 @@ pub struct Options {
     pub unlock_code: Option<UnlockCode>,
     /// Memory for buffers. Unit: bytes.
     pub memory_bytes: u64,
-    /// Threads that compress and seal; the readers are twice as many.
+    /// Threads that compress and seal.
     pub threads: usize,
+    /// Files read at once; `None`: as many as suit what the sources are on.
+    pub readers: Option<usize>,
     /// How content is compressed.
     pub compression: Compression,
     /// Largest pack. Unit: bytes.
@@ -134,6 +138,7 @@ impl Options {
             unlock_code: None,
             memory_bytes: MEMORY_DEFAULT_BYTES,
             threads: process::parallelism(),
+            readers: None,
             compression: Compression::Auto,
             pack_bytes_max: PACK_BYTES_DEFAULT,
             frame_bytes: FRAME_PLAIN_BYTES_DEFAULT,
@@ -358,6 +363,9 @@ fn run_engine(
     let writers_left = first.len();
     first.into_iter().for_each(|lane| shared.lanes.add(lane));
     let walk = walk_options(options);
+    let media: Vec<device::Medium> = roots.iter().map(|root| device::medium(root.path())).collect();
+    let readers = readers::Readers::of(&media, options.threads, options.readers);
+    tracing::info!(?media, ?readers, "how the sources are read");
     let tops = job
         .sources()?
         .into_iter()
@@ -372,6 +380,7 @@ fn run_engine(
         shared: Arc::clone(&shared),
         merge,
         gather: item::Gather::new(options.frame_bytes),
+        readers,
         outbox: VecDeque::new(),
         writers_left,
         inbox,
@@ -387,7 +396,7 @@ fn run_engine(
         sealed: Vec::new(),
         seal_failure: None,
     };
-    let result = engine.run(roots, walk, options.threads.max(1) * 2);
+    let result = engine.run(roots, walk);
     if result.is_err() {
         shared.lanes.close();
         for lane in shared.lanes.all() {

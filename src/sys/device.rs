@@ -7,6 +7,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::sys::mounts;
+
 /// Unit of `/sys/.../size`, whatever the drive's own sectors are. Unit: bytes. Source: Linux, Documentation/ABI/stable/sysfs-block.
 const SYSFS_SECTOR_BYTES: u64 = 512;
 
@@ -35,6 +37,57 @@ pub fn facts(path: &Path) -> DeviceFacts {
     let device_id = meta.dev();
     let (major, minor) = (rustix::fs::major(device_id), rustix::fs::minor(device_id));
     facts_at(Path::new("/sys/dev/block").join(format!("{major}:{minor}")))
+}
+
+/// What lies behind a path, as far as the number of readers goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// Platters.
+    Spinning,
+    /// No moving parts.
+    Solid,
+    /// Another machine.
+    Network,
+    /// The system does not tell.
+    Unknown,
+}
+
+/// File systems whose files are on another machine, by their names in `/proc/self/mountinfo`. Source: the file systems of
+/// Linux 6 with a server, and the FUSE clients that name themselves.
+const NETWORK_TYPES: [&str; 18] = [
+    "9p",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "fuse.ceph",
+    "fuse.glusterfs",
+    "fuse.goofys",
+    "fuse.mount-s3",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.sshfs",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "nfs",
+    "nfs4",
+    "smb3",
+];
+
+/// What holds `path`.
+pub fn medium(path: &Path) -> Medium {
+    let type_name = std::fs::metadata(path).ok().and_then(|meta| mounts::type_of_device(meta.dev()));
+    medium_of(type_name.as_deref(), facts(path).rotational)
+}
+
+fn medium_of(type_name: Option<&str>, rotational: Option<bool>) -> Medium {
+    match rotational {
+        _ if type_name.is_some_and(|name| NETWORK_TYPES.contains(&name)) => Medium::Network,
+        Some(true) => Medium::Spinning,
+        Some(false) => Medium::Solid,
+        None => Medium::Unknown,
+    }
 }
 
 /// Temperature of the drive that holds `path`, where the kernel has a sensor for it (NVMe; SATA with `drivetemp`).
@@ -144,6 +197,15 @@ mod tests {
             assert_eq!(temperature_at(&root.path().join("sdx")), Some(41.5));
         }
         assert_eq!(temperature_c(Path::new("/proc/self")), None);
+    }
+
+    #[test]
+    fn a_network_mount_is_one_whatever_lies_behind_it() {
+        assert_eq!(medium_of(Some("nfs4"), None), Medium::Network);
+        assert_eq!(medium_of(Some("ext4"), Some(true)), Medium::Spinning);
+        assert_eq!(medium_of(Some("exfat"), Some(false)), Medium::Solid);
+        assert_eq!(medium_of(Some("tmpfs"), None), Medium::Unknown);
+        assert_eq!(medium(Path::new("/no/such/path")), Medium::Unknown);
     }
 
     #[test]

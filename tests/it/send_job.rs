@@ -177,3 +177,47 @@ fn drives_and_line_together_end_in_one_report() {
         whole["runs"].as_array().unwrap().iter().map(|r| r["command"].as_str().unwrap()).collect();
     assert_eq!(commands, ["stage", "send", "ingest"]);
 }
+
+#[test]
+fn a_second_trip_of_drives_brings_only_what_changed_since_the_first() {
+    let lab = Lab::new(FaultPlan::default(), Quirks::default());
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    tree(&at("source"));
+    let stage = |drive: &str| {
+        std::fs::create_dir(at(drive)).unwrap();
+        let mut stage = Command::new(env!("CARGO_BIN_EXE_packmule"));
+        stage.arg("stage").arg(at("source")).arg("--volume").arg(at(drive)).arg("--job").arg(at("job"));
+        let staged = stage.arg("--unlock-code-file").arg(at("code")).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(staged.status.code(), Some(0), "{}", String::from_utf8_lossy(&staged.stderr));
+    };
+    let ingest = |drives: &[&str]| {
+        let drives: Vec<_> = drives.iter().map(|drive| at(drive)).collect();
+        let drives: Vec<&Path> = drives.iter().map(|drive| drive.as_path()).collect();
+        let mut ingest = command(&lab, "ingest", &drives, &at("job"));
+        report(&ingest.arg("--unlock-code-file").arg(at("code")).output().unwrap(), 0)
+    };
+    stage("first");
+    assert_eq!(ingest(&["first"])["objects_sent"], 58);
+    std::fs::write(at("source/sub/007"), noise(999, 900)).unwrap();
+    std::fs::write(at("source/added"), noise(998, 100)).unwrap();
+    std::fs::remove_file(at("source/sub/008")).unwrap();
+    stage("second");
+    // Only the second drive travels.
+    let delta = ingest(&["second"]);
+    let sent = delta["objects_sent"].as_u64().unwrap();
+    assert!((2..=4).contains(&sent), "two files, and the directories whose times changed: {delta}");
+    assert_eq!(delta["entries_left"], 0, "{delta}");
+    assert_content(&lab, "data/sub/007", &noise(999, 900));
+    assert_content(&lab, "data/added", &noise(998, 100));
+    assert_content(&lab, "data/large", &noise(2, 20 * MIB + 3));
+    assert_eq!(
+        lab.run(lab.store.head("data/sub/008")).unwrap().map(|head| head.bytes),
+        Some(700),
+        "nothing is deleted in a bucket"
+    );
+    let ledger = Job::open(&at("job")).unwrap().ledger().unwrap();
+    assert_eq!(ledger.deleted().entries, 1, "the ledger knows that it is gone");
+    let again = ingest(&["first", "second"]);
+    assert_eq!(again["objects_sent"], 0, "{again}");
+}
