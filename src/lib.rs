@@ -17,6 +17,7 @@ pub mod format;
 pub mod ingest;
 pub mod job;
 pub mod keys;
+pub mod kms;
 pub mod label;
 pub mod monitor;
 pub mod plan;

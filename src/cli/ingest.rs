@@ -127,10 +127,11 @@ fn open_volumes(args: &Args, world: &World, job: &Job) -> Result<Vec<Medium>, Fa
             return Err(volume_failure(path, error));
         }
         let salt = volume.header().job_salt;
-        let identities = match &identities {
+        let identities = match &mut identities {
             Some(identities) => identities,
             None => identities.insert(args.key.identities(&salt)?),
         };
+        args.key.ask_service(identities, [&volume])?;
         let keyring = crate::volume::Keyring::open(&volume, identities).map_err(|error| volume_failure(path, error))?;
         media.push(Medium { volume, keyring });
     }

@@ -6,21 +6,28 @@
 //! Callers: the command files of `cli`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
 use crate::cli::{Exit, Failure};
-use crate::crypto::{Identities, Share, UnlockCode, identity_from_passphrase, identity_from_unlock_code, join_shares};
+use crate::crypto::{
+    DataKey, Identities, KeyService, Share, UnlockCode, identity_from_passphrase, identity_from_unlock_code,
+    join_shares, open_envelope,
+};
+use crate::kms;
 use crate::sys::World;
 use crate::sys::secrets::{prompt_hidden, read_secret};
-use crate::volume::{self, Keyring, Volume};
+use crate::volume::{self, Keyring, Volume, read_envelopes};
 
 /// Longest key file taken into memory. Unit: bytes. An SSH key of 16384 bits has about 13 KiB.
 const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
 /// How often a mistyped unlock code may be typed again.
 const ATTEMPTS: usize = 3;
-const HINT: &str = "give --identity FILE, --passphrase-file FILE or --unlock-code-file FILE";
+const HINT: &str = "give --identity FILE, --passphrase-file FILE, --unlock-code-file FILE, --share FILE or --kms";
+/// What to do when a key service refuses.
+pub(super) const SERVICE_HINT: &str = "may these credentials use the key (kms:GenerateDataKey to stage, kms:Decrypt to open), does its \
+     policy allow this encryption context, and is the region right?";
 
 /// What opens a volume.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -35,6 +42,12 @@ pub struct KeyArgs {
     /// File that holds the unlock code
     #[arg(long, value_name = "FILE")]
     pub unlock_code_file: Option<PathBuf>,
+    /// Ask the key service (AWS KMS) to open the volumes; credentials come from the usual places
+    #[arg(long)]
+    pub kms: bool,
+    /// Endpoint of the key service, if it is not AWS
+    #[arg(long, value_name = "URL")]
+    pub kms_endpoint_url: Option<String>,
     /// File that holds one officer's share of a key; give as many as are needed
     #[arg(long, value_name = "FILE")]
     pub share: Vec<PathBuf>,
@@ -47,6 +60,7 @@ impl KeyArgs {
             && self.passphrase_file.is_none()
             && self.unlock_code_file.is_none()
             && self.share.is_empty()
+            && !self.kms
     }
 
     /// Everything the user brought, for volumes of the job with that salt ([`crate::format::VolumeHeader::job_salt`]).
@@ -88,7 +102,8 @@ impl KeyArgs {
             |path: &PathBuf| Volume::open(Arc::clone(&world.fs), path).map_err(|error| volume_failure(path, error));
         let volumes = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = volumes.first() else { return Ok(Vec::new()) };
-        let identities = self.identities(&first.header().job_salt)?;
+        let mut identities = self.identities(&first.header().job_salt)?;
+        self.ask_service(&mut identities, &volumes)?;
         let with_keys = |volume: Volume| {
             let keyring = Keyring::open(&volume, &identities).map_err(|error| volume_failure(volume.root(), error))?;
             Ok((volume, keyring))
@@ -115,13 +130,91 @@ impl KeyArgs {
         Ok(recipients)
     }
 
+    /// Adds what the key service opens of these volumes' envelopes, if it is to be asked: one call for each, under a
+    /// context that names job and volume. One that opens is enough for a volume.
+    ///
+    /// # Errors
+    /// Exit code 5 when a volume has no envelope, or none that the service opens.
+    pub fn ask_service<'v>(
+        &self,
+        identities: &mut Identities,
+        volumes: impl IntoIterator<Item = &'v Volume>,
+    ) -> Result<(), Failure> {
+        if !self.kms {
+            return Ok(());
+        }
+        let service = LazyService::new(self.kms_endpoint_url.as_deref());
+        for volume in volumes {
+            let header = volume.header();
+            let envelopes = read_envelopes(volume).map_err(|error| volume_failure(volume.root(), error))?;
+            if envelopes.is_empty() {
+                let message = format!("volume {} is not wrapped for a key service", header.number);
+                return Err(Failure::new(Exit::Key, message, HINT));
+            }
+            let (mut is_open, mut refused) = (false, None);
+            for (path, envelope) in envelopes {
+                match open_envelope(&service, &envelope, header.job, header.volume) {
+                    Ok(opened) => {
+                        identities.add_text(&opened.secret).map_err(derivation)?;
+                        is_open = true;
+                    }
+                    Err(error) => refused = Some((path, error)),
+                }
+            }
+            if let Some((path, error)) = refused.filter(|_| !is_open) {
+                let hint = Some(SERVICE_HINT.to_owned());
+                return Err(Failure::of(Exit::Key, format!("envelope {}", path.display()), hint, error));
+            }
+        }
+        Ok(())
+    }
+
     /// The run keys of a volume that these identities open.
     ///
     /// # Errors
     /// Exit code 5 when nothing opens, else what is wrong with the key or the slots.
     pub fn keyring(&self, volume: &Volume) -> Result<Keyring, Failure> {
-        let identities = self.identities(&volume.header().job_salt)?;
+        let mut identities = self.identities(&volume.header().job_salt)?;
+        self.ask_service(&mut identities, [volume])?;
         Keyring::open(volume, &identities).map_err(|error| volume_failure(volume.root(), error))
+    }
+}
+
+/// A key service that is connected to when it is first asked.
+pub struct LazyService {
+    place: kms::Place,
+    connected: OnceLock<kms::AwsKms>,
+}
+
+impl LazyService {
+    /// Not connected yet.
+    pub fn new(endpoint_url: Option<&str>) -> Self {
+        Self { place: kms::Place { endpoint_url: endpoint_url.map(str::to_owned) }, connected: OnceLock::new() }
+    }
+
+    fn get(&self) -> Result<&kms::AwsKms, crate::crypto::Error> {
+        match self.connected.get() {
+            Some(service) => Ok(service),
+            None => {
+                let service = kms::AwsKms::connect(&self.place)?;
+                Ok(self.connected.get_or_init(|| service))
+            }
+        }
+    }
+}
+
+impl KeyService for LazyService {
+    fn generate(&self, key: &str, context: &[(&str, String)]) -> Result<DataKey, crate::crypto::Error> {
+        self.get()?.generate(key, context)
+    }
+
+    fn open(
+        &self,
+        key: &str,
+        wrapped: &[u8],
+        context: &[(&str, String)],
+    ) -> Result<Zeroizing<Vec<u8>>, crate::crypto::Error> {
+        self.get()?.open(key, wrapped, context)
     }
 }
 

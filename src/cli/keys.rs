@@ -5,10 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cli::key::{KeyArgs, read_key_file, volume_failure};
+use crate::cli::key::{KeyArgs, LazyService, SERVICE_HINT, read_key_file, volume_failure};
 use crate::cli::stage::unlock_code;
 use crate::cli::{Exit, Failure};
-use crate::crypto::{Recipients, SlotRecipient, identity_from_passphrase, identity_from_unlock_code};
+use crate::crypto::{
+    EnvelopeFacts, Identities, KeyService, Recipients, SlotRecipient, identity_from_passphrase,
+    identity_from_unlock_code,
+};
 use crate::job::Job;
 use crate::keys::{self, Change, Error, VolumeSlots};
 use crate::sys::World;
@@ -70,6 +73,9 @@ struct ChangeArgs {
     /// An unlock code, in this file: written if it is not there, used if it is
     #[arg(long, value_name = "FILE", help_heading = "Who")]
     to_unlock_code_file: Option<PathBuf>,
+    /// A key of AWS KMS (id, ARN or alias): it makes a data key for each volume; may be repeated
+    #[arg(long, value_name = "KEY", help_heading = "Who")]
+    to_kms_key: Vec<String>,
     /// Job directory: later runs wrap for the same people
     #[arg(long, value_name = "DIR")]
     job: Option<PathBuf>,
@@ -86,7 +92,7 @@ struct RemoveArgs {
     /// Volumes, all of one job
     #[arg(required = true)]
     volume: Vec<PathBuf>,
-    /// Who: a recipient as `keys list` shows it, or a kind: passphrase, unlock-code; may be repeated
+    /// Who: a recipient or a key of AWS KMS as `keys list` shows it, or a kind: passphrase, unlock-code, kms; may be repeated
     #[arg(long, value_name = "RECIPIENT", required = true)]
     who: Vec<String>,
     /// Job directory: later runs do not wrap for them either
@@ -107,11 +113,11 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
         Command::List(args) => list(args),
         Command::Add(args) => {
-            let change = Change { add: recipients(args)?, ..Change::default() };
+            let change = additions(args)?;
             apply(&args.volume, &args.key, args.job.as_deref(), &change, args.json)
         }
         Command::Rotate(args) => {
-            let change = Change { add: recipients(args)?, is_rotation: true, ..Change::default() };
+            let change = Change { is_rotation: true, ..additions(args)? };
             apply(&args.volume, &args.key, args.job.as_deref(), &change, args.json)
         }
         Command::Remove(args) => {
@@ -125,13 +131,22 @@ fn list(args: &ListArgs) -> anyhow::Result<Exit> {
     let world = World::real();
     let identities = match args.key.is_empty() {
         true => None,
-        false => Some(args.key.identities(&salt(&world, &args.volume)?)?),
+        false => Some(identities(&world, &args.key, &args.volume)?),
     };
     let found = keys::list(&world, &args.volume, identities.as_ref()).map_err(failure)?;
     print(&found, args.json)?;
     let unopened =
         identities.is_some() && found.iter().flat_map(|volume| &volume.slots).any(|slot| slot.recipients.is_none());
     Ok(if unopened { Exit::Key } else { Exit::Done })
+}
+
+/// What the user brought for these volumes.
+fn identities(world: &World, key: &KeyArgs, paths: &[PathBuf]) -> Result<Identities, Failure> {
+    let mut identities = key.identities(&salt(world, paths)?)?;
+    let open = |path: &PathBuf| Volume::open(Arc::clone(&world.fs), path).map_err(|error| volume_failure(path, error));
+    let volumes = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    key.ask_service(&mut identities, &volumes)?;
+    Ok(identities)
 }
 
 /// Salt of the job that the volumes belong to.
@@ -149,7 +164,7 @@ fn salt(world: &World, volumes: &[PathBuf]) -> Result<[u8; 32], Failure> {
     first.map(|(_, salt)| salt).ok_or_else(|| Failure::new(Exit::Usage, "no volume was named", "name one"))
 }
 
-fn recipients(args: &ChangeArgs) -> anyhow::Result<Vec<SlotRecipient>> {
+fn additions(args: &ChangeArgs) -> anyhow::Result<Change> {
     let salt = salt(&World::real(), &args.volume)?;
     let mut recipients: Vec<SlotRecipient> = args.to.iter().map(|text| SlotRecipient::of(text)).collect();
     let mut add = |kind: &str, text: String| recipients.push(SlotRecipient { kind: kind.to_owned(), text });
@@ -159,12 +174,14 @@ fn recipients(args: &ChangeArgs) -> anyhow::Result<Vec<SlotRecipient>> {
     if let Some(path) = &args.to_unlock_code_file {
         add("unlock-code", identity_from_unlock_code(&unlock_code(path)?, &salt)?.recipient);
     }
-    if recipients.is_empty() {
-        let hint = "give --to RECIPIENT, --to-passphrase-file FILE or --to-unlock-code-file FILE";
+    if recipients.is_empty() && args.to_kms_key.is_empty() {
+        let hint = "give --to RECIPIENT, --to-passphrase-file FILE, --to-unlock-code-file FILE or --to-kms-key KEY";
         return Err(Failure::new(Exit::Usage, "nobody was named", hint).into());
     }
     Recipients::of(&recipients).map_err(|error| Failure::of(Exit::Key, "a recipient is not usable", None, error))?;
-    Ok(recipients)
+    let service: Arc<dyn KeyService> = Arc::new(LazyService::new(args.key.kms_endpoint_url.as_deref()));
+    let service = (!args.to_kms_key.is_empty()).then_some(service);
+    Ok(Change { add: recipients, add_kms: args.to_kms_key.clone(), service, ..Change::default() })
 }
 
 fn apply(
@@ -175,30 +192,12 @@ fn apply(
     json: bool,
 ) -> anyhow::Result<Exit> {
     let world = World::real();
-    let identities = key.identities(&salt(&world, volumes)?)?;
+    let identities = identities(&world, key, volumes)?;
     // Before the volumes are touched: can the job be changed too?
     let mut job = job_dir.map(Job::open).transpose().map_err(super::status::failure)?;
     let changed = keys::change(&world, volumes, &identities, change).map_err(failure)?;
     if let Some(job) = &mut job {
-        if let Some(other) = changed.iter().find(|volume| volume.job != job.id()) {
-            let message = format!("volume {} is of job {}, not of the one in --job", other.number, other.job);
-            return Err(Failure::new(Exit::Volume, message, "the volumes are changed; name their job").into());
-        }
-        let now = world.clock.now();
-        let known = job.slot_recipients()?;
-        job.batch_durable(|batch| -> Result<(), crate::job::Error> {
-            for recipient in &known {
-                let is_named = change.remove.iter().any(|text| *text == recipient.text || *text == recipient.kind);
-                if is_named || (change.is_rotation && !change.add.contains(recipient)) {
-                    batch.remove_recipient(&recipient.text)?;
-                }
-            }
-            change.add.iter().try_for_each(|recipient| batch.add_recipient_as(recipient))?;
-            for volume in &changed {
-                batch.append_event(now, "keys-changed", Some(volume.number), "slots were wrapped anew")?;
-            }
-            Ok(())
-        })?;
+        follow(job, world.clock.now(), change, &changed)?;
     }
     print(&changed, json)?;
     if job.is_none() {
@@ -209,6 +208,36 @@ fn apply(
     Ok(Exit::Done)
 }
 
+/// Makes later runs of the job wrap for the same people.
+fn follow(job: &mut Job, now: jiff::Timestamp, change: &Change, changed: &[VolumeSlots]) -> anyhow::Result<()> {
+    if let Some(other) = changed.iter().find(|volume| volume.job != job.id()) {
+        let message = format!("volume {} is of job {}, not of the one in --job", other.number, other.job);
+        return Err(Failure::new(Exit::Volume, message, "the volumes are changed; name their job").into());
+    }
+    let known = job.slot_recipients()?;
+    let mut kms_keys = job.kms_keys()?;
+    // Alias and full name may be of one key, and only the service knows: a name that is not known here takes all.
+    let is_kms = |text: &String| text == "kms" || text.starts_with("arn:") || kms_keys.contains(text);
+    let is_off = change.remove.iter().any(is_kms);
+    kms_keys.retain(|_| !change.is_rotation && !is_off);
+    kms_keys.extend(change.add_kms.iter().filter(|key| !kms_keys.contains(key)).cloned().collect::<Vec<_>>());
+    job.batch_durable(|batch| -> Result<(), crate::job::Error> {
+        for recipient in &known {
+            let is_named = change.remove.iter().any(|text| *text == recipient.text || *text == recipient.kind);
+            if is_named || (change.is_rotation && !change.add.contains(recipient)) {
+                batch.remove_recipient(&recipient.text)?;
+            }
+        }
+        change.add.iter().try_for_each(|recipient| batch.add_recipient_as(recipient))?;
+        batch.set_kms_keys(&kms_keys)?;
+        for volume in changed {
+            batch.append_event(now, "keys-changed", Some(volume.number), "slots were wrapped anew")?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
 fn failure(error: Error) -> Failure {
     let message = error.to_string();
     match error {
@@ -216,6 +245,9 @@ fn failure(error: Error) -> Failure {
         Error::Closed { source, .. } => {
             let hint = "nothing was changed; give the key of somebody who can open every slot".to_owned();
             Failure::of(Exit::Key, message, Some(hint), source)
+        }
+        Error::Service { source, .. } => {
+            Failure::of(Exit::Key, message, Some(format!("nothing was changed; {SERVICE_HINT}")), source)
         }
         Error::Recipient(source) => Failure::of(Exit::Key, message, None, source),
         Error::LastRecipient { .. } => {
@@ -245,7 +277,9 @@ fn json(found: &[VolumeSlots]) -> anyhow::Result<String> {
                 serde_json::json!({ "run": slot.run.to_string(), "stanzas": slot.stanzas, "recipients": recipients })
             };
             let slots: Vec<_> = volume.slots.iter().map(slot).collect();
-            serde_json::json!({ "volume": volume.number, "job": volume.job.to_string(), "slots": slots })
+            let kms = |one: &EnvelopeFacts| serde_json::json!({ "key": one.key, "recipient": one.recipient });
+            let kms: Vec<_> = volume.envelopes.iter().map(kms).collect();
+            serde_json::json!({ "volume": volume.number, "job": volume.job.to_string(), "slots": slots, "kms": kms })
         })
         .collect();
     Ok(serde_json::to_string_pretty(&volumes)? + "\n")
@@ -266,6 +300,9 @@ fn text(found: &[VolumeSlots]) -> Result<String, std::fmt::Error> {
                     }
                 }
             }
+        }
+        for envelope in &volume.envelopes {
+            writeln!(out, "  AWS KMS key {} opens {}", envelope.key, envelope.recipient)?;
         }
     }
     Ok(out)

@@ -88,7 +88,8 @@ fn open(args: &Args, world: &World) -> Result<(Vec<Given>, Keyring, Vec<String>)
     recover::check(&given).map_err(failure)?; // before a key is tried on a volume of somebody else's
     let Some(first) = given.first() else { return Ok((given, Keyring::default(), Vec::new())) };
     let salt = first.volume.header().job_salt;
-    let identities = args.key.identities(&salt)?;
+    let mut identities = args.key.identities(&salt)?;
+    args.key.ask_service(&mut identities, given.iter().map(|one| &one.volume))?;
     let mut keyring = Keyring::default();
     for one in &given {
         keyring.merge(Keyring::open(&one.volume, &identities).map_err(|error| failed(&one.dir, error))?);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::events::Events;
+use crate::cli::key::LazyService;
 use crate::cli::progress::{Painter, ProgressArgs};
 use crate::cli::{Exit, Failure, report, shelf};
 use crate::crypto::UnlockCode;
@@ -52,6 +53,12 @@ pub struct Args {
     /// File for an unlock code: written if it is not there, used if it is. Keep it away from the drives
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     unlock_code_file: Option<PathBuf>,
+    /// Key of AWS KMS (id, ARN or alias) that can open the volumes too; may be repeated. The job keeps it
+    #[arg(long, value_name = "KEY", help_heading = "Keys")]
+    kms_key: Vec<String>,
+    /// Endpoint of the key service, if it is not AWS
+    #[arg(long, value_name = "URL", help_heading = "Keys")]
+    kms_endpoint_url: Option<String>,
     /// Leave out what matches, in the style of gitignore; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = "What")]
     exclude: Vec<String>,
@@ -224,6 +231,9 @@ fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
     options.readers = args.readers;
     options.pack_bytes_max = args.pack_size.get().clamp(80 << 20, crate::format::PACK_BYTES_MAX);
     options.one_by_one = args.one_by_one;
+    options.kms_keys.clone_from(&args.kms_key);
+    // A later run makes a new volume's data key too, so the service is at hand whenever it may be asked.
+    options.key_service = Some(Arc::new(LazyService::new(args.kms_endpoint_url.as_deref())));
     options.contact = (!args.contact.is_empty()).then(|| args.contact.join("\n"));
     options.self_carrying = args.self_carrying;
     options.repair.clone_from(&args.repair);
@@ -298,6 +308,11 @@ pub(super) fn unlock_code(path: &Path) -> Result<UnlockCode, Failure> {
             let code = UnlockCode::fresh(&OsRandom);
             write_secret_new(path, format!("{}\n", *code.reveal()).as_bytes())
                 .map_err(|error| key_failure(path, "cannot be written", error))?;
+            let place = crate::sys::secrets::resolved(path).unwrap_or_else(|_| path.to_owned());
+            super::exit::warn(&format!(
+                "a new unlock code is in {}: whoever has it can open the volumes; send it by another way than the drives, and keep a copy",
+                place.display()
+            ));
             Ok(code)
         }
         Err(error) => Err(key_failure(path, "cannot be read", error)),

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(id = "volume", required = true, value_name = "VOLUME")]
     volumes: Vec<PathBuf>,
     /// Check without a key: checksums and structure; nothing is learnt of the contents
-    #[arg(long, conflicts_with_all = ["identity", "passphrase_file", "unlock_code_file", "share"])]
+    #[arg(long, conflicts_with_all = ["identity", "passphrase_file", "unlock_code_file", "share", "kms"])]
     keyless: bool,
     #[command(flatten)]
     key: KeyArgs,
@@ -89,10 +89,14 @@ fn record(dir: &std::path::Path, report: &Report, world: &World) -> anyhow::Resu
 fn identities(args: &Args, world: &World) -> Result<Option<Identities>, Failure> {
     let opened = args.volumes.iter().find_map(|dir| Volume::open(std::sync::Arc::clone(&world.fs), dir).ok());
     let Some(volume) = opened else { return Ok(None) };
-    args.key.identities(&volume.header().job_salt).map(Some).map_err(|failure| Failure {
+    let keyless = |failure: Failure| Failure {
         hint: failure.hint.map(|hint| format!("{hint}; or check without a key: --keyless")),
         ..failure
-    })
+    };
+    let mut identities = args.key.identities(&volume.header().job_salt).map_err(keyless)?;
+    let opened = args.volumes.iter().filter_map(|dir| Volume::open(std::sync::Arc::clone(&world.fs), dir).ok());
+    args.key.ask_service(&mut identities, &opened.collect::<Vec<_>>()).map_err(keyless)?;
+    Ok(Some(identities))
 }
 
 fn failure(error: verify::Error) -> Failure {

@@ -50,6 +50,15 @@ pub enum Error {
         /// Why; never quotes them.
         reason: String,
     },
+    /// A key service failed.
+    #[error("the key service {doing}")]
+    Service {
+        /// What it did not do.
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// An unlock code was mistyped.
     #[error("the unlock code is mistyped: {reason}")]
     UnlockCode {

@@ -7,6 +7,7 @@
 mod error;
 mod frames;
 mod identity;
+mod kms;
 mod run;
 mod shares;
 mod signing;
@@ -19,6 +20,7 @@ pub use frames::{FRAME_PREFIX_BYTES, FrameTicket, OpeningKey, SealingKey, open_f
 pub use identity::{
     Identities, IdentityText, Recipients, identity_from_passphrase, identity_from_unlock_code, new_identity,
 };
+pub use kms::{DataKey, EnvelopeFacts, KeyService, envelope_facts, open_envelope, seal_envelope};
 pub use run::RunKey;
 pub use shares::{Share, join_shares, split_new};
 pub use signing::{PublicKey, Purpose, Signature, SigningKey, fingerprint, is_named, is_signed};

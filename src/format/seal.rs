@@ -244,7 +244,11 @@ pub fn parse_sums(bytes: &[u8]) -> Result<Vec<SumLine>, Error> {
 
 /// Whether that relative path is one `SHA256SUMS` may name.
 fn is_volume_file(path: &str) -> bool {
-    let slot = |name: &str| name.strip_suffix(".age").is_some_and(|run| parse_hex::<16>(run).is_some());
+    let slot = |name: &str| {
+        name.strip_suffix(".age")
+            .or_else(|| name.strip_suffix(".kms"))
+            .is_some_and(|run| parse_hex::<16>(run).is_some())
+    };
     let pack = |name: &str| {
         name.strip_suffix(".pack").is_some_and(|number| number.len() == 8 && number.bytes().all(|b| b.is_ascii_digit()))
     };

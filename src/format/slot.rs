@@ -41,6 +41,16 @@ impl SlotRecipient {
         };
         Self { kind: kind.to_owned(), text: text.to_owned() }
     }
+
+    /// The recipient a data key of a key service stands for.
+    pub fn of_kms(text: String) -> Self {
+        Self { kind: "kms".to_owned(), text }
+    }
+
+    /// Whether it is one of those.
+    pub fn is_kms(&self) -> bool {
+        self.kind == "kms"
+    }
 }
 
 /// Most recipients a slot may name. Source: key-slots.md section 2.

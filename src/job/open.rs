@@ -14,6 +14,8 @@ use crate::sys::{Clock as _, Fs, SystemClock};
 
 const DATABASE: &str = "job.db";
 const LOCK: &str = "job.lock";
+/// Setting with the keys of a key service, one a line.
+const KMS_KEYS: &str = "kms.keys";
 
 /// Memory SQLite may use for pages. Unit: KiB.
 const PAGE_CACHE_KIB: i64 = 65_536;
@@ -273,6 +275,14 @@ impl Job {
         let query = self.db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0));
         query.optional().during("read a setting")
     }
+
+    /// Keys of the key service that slots are wrapped for, as the user named them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn kms_keys(&self) -> Result<Vec<String>, Error> {
+        Ok(self.setting(KMS_KEYS)?.unwrap_or_default().lines().map(str::to_owned).collect())
+    }
 }
 
 impl crate::job::Batch<'_> {
@@ -284,6 +294,14 @@ impl crate::job::Batch<'_> {
         let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
         let key = format!("setting.{name}");
         self.db.execute(sql, [key.as_str(), value]).map(drop).during("keep a setting")
+    }
+
+    /// Keeps for which keys of the key service slots are wrapped.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn set_kms_keys(&mut self, keys: &[String]) -> Result<(), Error> {
+        self.set_setting(KMS_KEYS, &keys.join("\n"))
     }
 
     /// Adds an age recipient; one that is there already stays once.

@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::crypto::{self, Identities, OpenedSlot, Recipients, SlotRecipient, stanzas};
+use crate::crypto::{
+    self, EnvelopeFacts, Identities, KeyService, OpenedSlot, Recipients, SlotRecipient, envelope_facts, stanzas,
+};
 use crate::format::{JobId, RunId};
 use crate::sys::World;
-use crate::volume::{self, Volume, replace_slots};
+use crate::volume::{self, Volume, add_envelope, envelope_name, read_envelopes, replace_slots};
 
 /// Why keys were not shown or changed.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,15 @@ pub enum Error {
         /// Where the volume is.
         path: PathBuf,
     },
+    /// The key service made no data key.
+    #[error("volume {} cannot be wrapped for the key service", path.display())]
+    Service {
+        /// Where the volume is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: crypto::Error,
+    },
     /// Who was to be removed is nowhere.
     #[error("no slot is for {text}")]
     NotThere {
@@ -68,11 +79,15 @@ pub enum Error {
 }
 
 /// What to change.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Change {
     /// Who is to be added.
     pub add: Vec<SlotRecipient>,
-    /// Who is to be removed: a recipient as text, or a kind such as `unlock-code`.
+    /// Keys of the key service to be added: on each volume it makes a data key.
+    pub add_kms: Vec<String>,
+    /// The key service, if it is asked.
+    pub service: Option<Arc<dyn KeyService>>,
+    /// Who is to be removed: a recipient as text, a kind such as `unlock-code`, or a key of the key service by its full name.
     pub remove: Vec<String>,
     /// Everybody but those added is removed.
     pub is_rotation: bool,
@@ -100,6 +115,8 @@ pub struct VolumeSlots {
     pub job: JobId,
     /// Its slots.
     pub slots: Vec<SlotFacts>,
+    /// Its envelopes of a key service: under which key, and for which recipient of the slots.
+    pub envelopes: Vec<EnvelopeFacts>,
 }
 
 fn failed(path: &Path) -> impl Fn(volume::Error) -> Error + '_ {
@@ -128,7 +145,14 @@ fn list_one(world: &World, dir: &Path, identities: Option<&Identities>) -> Resul
         };
         slots.push(SlotFacts { run, stanzas: stanzas(&bytes), recipients });
     }
-    Ok(VolumeSlots { path: dir.to_owned(), number: header.number, job: header.job, slots })
+    let envelopes = envelopes(&volume).map_err(failed(dir))?;
+    Ok(VolumeSlots { path: dir.to_owned(), number: header.number, job: header.job, slots, envelopes })
+}
+
+/// What the volume's envelopes say of themselves; those that are damaged say nothing.
+fn envelopes(volume: &Volume) -> Result<Vec<EnvelopeFacts>, volume::Error> {
+    let envelopes = read_envelopes(volume)?;
+    Ok(envelopes.iter().filter_map(|(_, bytes)| envelope_facts(bytes).ok()).collect())
 }
 
 /// A volume whose slots are opened and about to be wrapped anew.
@@ -136,13 +160,16 @@ struct Opened {
     dir: PathBuf,
     volume: Volume,
     slots: Vec<OpenedSlot>,
+    envelopes: Vec<EnvelopeFacts>,
+    /// Envelopes to be added, by the recipients they stand for.
+    new: Vec<(SlotRecipient, Vec<u8>)>,
 }
 
 /// Changes who can open the volumes. The same call again continues after an interruption.
 ///
 /// # Errors
-/// When a volume cannot be used or a slot not opened (nothing is changed then), nobody would be left, or the medium
-/// refuses.
+/// When a volume cannot be used, a slot not opened or a data key not had (nothing is changed then), nobody would be left,
+/// or the medium refuses.
 pub fn change(
     world: &World,
     dirs: &[PathBuf],
@@ -153,23 +180,27 @@ pub fn change(
     let mut found: BTreeSet<&str> = BTreeSet::new();
     for dir in dirs {
         let mut opened = open(world, dir, identities)?;
-        for slot in &mut opened.slots {
-            found.extend(apply(dir, slot, change)?);
-        }
+        opened.new = data_keys(&opened, change)?;
+        found.extend(opened.apply(change)?);
         volumes.push(opened);
     }
     if let Some(text) = change.remove.iter().find(|text| !found.contains(text.as_str())) {
         return Err(Error::NotThere { text: text.clone() });
     }
     let mut changed = Vec::new();
-    for Opened { dir, volume, slots } in volumes {
+    for Opened { dir, volume, slots, new, .. } in volumes {
+        for (recipient, envelope) in &new {
+            add_envelope(&volume, &recipient.text, envelope).map_err(failed(&dir))?;
+        }
         let mut files = Vec::new();
         for slot in &slots {
             let recipients = Recipients::of(&slot.recipients).map_err(Error::Recipient)?;
             let wrapped = crypto::seal_slot(volume.header().job, &slot.key, &recipients).map_err(Error::Recipient)?;
             files.push((slot.key.run(), wrapped));
         }
-        replace_slots(&volume, &files).map_err(failed(&dir))?;
+        let all = slots.iter().flat_map(|slot| &slot.recipients);
+        let needed = all.filter(|one| one.is_kms()).map(|one| envelope_name(&one.text)).collect();
+        replace_slots(&volume, &files, &needed).map_err(failed(&dir))?;
         changed.push(list_one(world, &dir, Some(identities))?);
     }
     Ok(changed)
@@ -183,26 +214,47 @@ fn open(world: &World, dir: &Path, identities: &Identities) -> Result<Opened, Er
         let opened = crypto::unwrap_slot(&bytes, volume.header().job, run, identities);
         slots.push(opened.map_err(|source| Error::Closed { path: dir.to_owned(), run, source })?);
     }
-    Ok(Opened { dir: dir.to_owned(), volume, slots })
+    let envelopes = envelopes(&volume).map_err(failed(dir))?;
+    Ok(Opened { dir: dir.to_owned(), volume, slots, envelopes, new: Vec::new() })
 }
 
-/// Changes the recipients of one slot. Gives which of the names to remove were there.
-fn apply<'c>(dir: &Path, slot: &mut OpenedSlot, change: &'c Change) -> Result<Vec<&'c str>, Error> {
-    if slot.recipients.is_empty() && !change.is_rotation {
-        return Err(Error::Unnamed { path: dir.to_owned(), run: slot.key.run() });
-    }
-    let is_named = |recipient: &SlotRecipient, text: &str| recipient.text == text || recipient.kind == text;
-    let named = |text: &&String| slot.recipients.iter().any(|recipient| is_named(recipient, text));
-    let found: Vec<&str> = change.remove.iter().filter(named).map(String::as_str).collect();
-    slot.recipients
-        .retain(|recipient| !change.is_rotation && !change.remove.iter().any(|text| is_named(recipient, text)));
-    for added in &change.add {
-        if !slot.recipients.iter().any(|recipient| recipient.text == added.text) {
-            slot.recipients.push(added.clone());
+/// Data keys of the service for a volume, one for each of its keys that is to be added.
+fn data_keys(opened: &Opened, change: &Change) -> Result<Vec<(SlotRecipient, Vec<u8>)>, Error> {
+    let Some(service) = &change.service else { return Ok(Vec::new()) };
+    let header = opened.volume.header();
+    let make = |key: &String| {
+        crypto::seal_envelope(&**service, key, header.job, header.volume)
+            .map_err(|source| Error::Service { path: opened.dir.clone(), source })
+    };
+    change.add_kms.iter().map(make).collect()
+}
+
+impl Opened {
+    /// Changes the recipients of every slot. Gives which of the names to remove were there.
+    fn apply<'c>(&mut self, change: &'c Change) -> Result<BTreeSet<&'c str>, Error> {
+        let Self { dir, slots, envelopes, new, .. } = self;
+        let is_named = |recipient: &SlotRecipient, text: &str| {
+            let is_key = |facts: &EnvelopeFacts| facts.key == text && facts.recipient == recipient.text;
+            recipient.text == text || recipient.kind == text || recipient.is_kms() && envelopes.iter().any(is_key)
+        };
+        let mut found = BTreeSet::new();
+        for slot in slots {
+            if slot.recipients.is_empty() && !change.is_rotation {
+                return Err(Error::Unnamed { path: dir.clone(), run: slot.key.run() });
+            }
+            let named = |text: &&String| slot.recipients.iter().any(|recipient| is_named(recipient, text));
+            found.extend(change.remove.iter().filter(named).map(String::as_str));
+            slot.recipients
+                .retain(|recipient| !change.is_rotation && !change.remove.iter().any(|text| is_named(recipient, text)));
+            for added in change.add.iter().chain(new.iter().map(|(recipient, _)| recipient)) {
+                if !slot.recipients.iter().any(|recipient| recipient.text == added.text) {
+                    slot.recipients.push(added.clone());
+                }
+            }
+            if slot.recipients.is_empty() {
+                return Err(Error::LastRecipient { path: dir.clone() });
+            }
         }
+        Ok(found)
     }
-    if slot.recipients.is_empty() {
-        return Err(Error::LastRecipient { path: dir.to_owned() });
-    }
-    Ok(found)
 }

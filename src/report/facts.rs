@@ -120,6 +120,8 @@ pub struct Facts {
     pub sources: Vec<(Vec<u8>, Vec<u8>)>,
     /// Recipients, as text.
     pub recipients: Vec<String>,
+    /// The option with which whoever can open the volumes does so, as it is typed.
+    pub key_option: Option<&'static str>,
     /// Runs, in the order they began.
     pub runs: Vec<Run>,
     /// Where everything stands.
@@ -172,6 +174,7 @@ impl Facts {
             gathered: now,
             sources,
             recipients: job.recipients()?,
+            key_option: key_option(job)?,
             runs: job.runs()?,
             ledger: job.ledger()?,
             volumes,
@@ -251,4 +254,16 @@ pub(super) fn each_graded(
 pub(super) fn volumes(job: &Job) -> Result<Vec<VolumeFacts>, Error> {
     let rows = job.volumes()?;
     Ok(rows.into_iter().map(|row| VolumeFacts { row, content: None }).collect())
+}
+
+/// How volumes are opened by whom they are for: by the first recipient, else by the key service.
+fn key_option(job: &Job) -> Result<Option<&'static str>, Error> {
+    let kind = job.slot_recipients()?.into_iter().next().map(|recipient| recipient.kind);
+    Ok(match kind.as_deref() {
+        Some("unlock-code") => Some("--unlock-code-file FILE"),
+        Some("passphrase") => Some("--passphrase-file FILE"),
+        Some(_) => Some("--identity FILE"),
+        None if !job.kms_keys()?.is_empty() => Some("--kms"),
+        None => None,
+    })
 }

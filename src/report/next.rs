@@ -24,7 +24,8 @@ pub fn next(facts: &Facts) -> Next {
     if facts.stage == Stage::Staging || facts.outcome() == Outcome::Incomplete {
         let volumes = paths(facts, |state| state == VolumeState::Sealed).join(" ");
         let target = facts.target.clone().unwrap_or_else(|| "s3://BUCKET/PREFIX".into());
-        let command = format!("packmule ingest {volumes} --to {} --job {job}", quote(&target));
+        let key = facts.key_option.map(|option| format!(" {option}")).unwrap_or_default();
+        let command = format!("packmule ingest {volumes} --to {} --job {job}{key}", quote(&target));
         return Next { why: "not everything has arrived".into(), command: Some(command) };
     }
     let left = paths(facts, |state| state != VolumeState::Erased);

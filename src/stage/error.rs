@@ -42,6 +42,9 @@ pub enum Error {
         /// Sources given.
         found: String,
     },
+    /// A new volume needs a data key, and no key service was named.
+    #[error("a new volume needs a data key of the key service")]
+    NoKeyService,
     /// There is nobody to wrap keys for.
     #[error("no recipient is given, and the job has none")]
     NoRecipient,
@@ -80,7 +83,9 @@ impl Error {
                     .into()
             }
             Self::OtherSources { .. } => "give the same sources, or a new --job directory".into(),
-            Self::NoRecipient => "give --recipient, --recipients-file, --passphrase-file or --unlock-code-file".into(),
+            Self::NoRecipient => {
+                "give --recipient, --recipients-file, --passphrase-file, --unlock-code-file or --kms-key".into()
+            }
             Self::UnusableVolume { .. } => "give another directory or drive with --volume".into(),
             Self::Memory { needed_bytes, .. } => format!("give --memory {needed_bytes} or more"),
             Self::Volume(error) => return volume_hint(error),

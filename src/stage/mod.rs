@@ -28,6 +28,7 @@ mod small;
 mod squeeze;
 mod swap;
 mod worker;
+mod wrap;
 mod writer;
 
 use std::collections::{HashSet, VecDeque};
@@ -38,7 +39,7 @@ use zeroize::Zeroizing;
 
 use crate::census::{self, Merge, Top};
 use crate::crypto::{
-    Recipients, RunKey, SlotRecipient, UnlockCode, identity_from_passphrase, identity_from_unlock_code, seal_slot,
+    KeyService, Recipients, RunKey, SlotRecipient, UnlockCode, identity_from_passphrase, identity_from_unlock_code,
 };
 use crate::format::{FRAME_PLAIN_BYTES_DEFAULT, JobId, PACK_BYTES_DEFAULT};
 use crate::job::{Count, Job, Ledger, Run, State};
@@ -116,6 +117,10 @@ pub struct Options {
     pub seals: bool,
     /// Whom to call about a drive, for its `README.txt` and label; the job keeps it.
     pub contact: Option<String>,
+    /// Keys of the key service that slots are wrapped for; the job keeps them.
+    pub kms_keys: Vec<String>,
+    /// The key service.
+    pub key_service: Option<Arc<dyn KeyService>>,
     /// Whether volumes carry this program and the documents of the format.
     pub self_carrying: bool,
     /// Volumes that lost something: what that costs is staged again, onto others.
@@ -152,6 +157,8 @@ impl Options {
             special_files: true,
             seals: true,
             contact: None,
+            kms_keys: Vec::new(),
+            key_service: None,
             self_carrying: false,
             repair: Vec::new(),
             stop: StopFlag::new(),
@@ -191,12 +198,7 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
     let mut job = open_job(&options, &roots, world)?;
     repair::take_back(&mut job, world, &options.repair, &*monitor)?;
     let run = Arc::new(RunKey::fresh(&*world.random));
-    let recipients = job.slot_recipients()?;
-    if recipients.is_empty() {
-        return Err(Error::NoRecipient);
-    }
-    let recipients = Recipients::of(&recipients)?;
-    let slot = seal_slot(job.id(), &run, &recipients)?;
+    let wrap = wrap::Wrap::of(&job, &run, options.key_service.clone())?; // before any volume is touched
     let started = Run {
         id: run.run(),
         command: "stage".to_owned(),
@@ -208,7 +210,7 @@ pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Resu
     };
     job.batch_durable(|tx| tx.put_run(&started))?;
     job.batch(|tx| tx.retry_problems())?;
-    let (ran, volumes) = run_engine(&options, &mut job, world, &run, roots, slot, &monitor)?;
+    let (ran, volumes) = run_engine(&options, &mut job, world, &run, roots, wrap, &monitor)?;
 
     let ledger = job.ledger()?;
     let is_whole = ran.is_complete && ledger.state(State::Pending) == Count::default();
@@ -268,6 +270,11 @@ fn open_job(options: &Options, roots: &[Root], world: &World) -> Result<Job, Err
         add("unlock-code", identity_from_unlock_code(code, &job.salt())?.recipient);
     }
     Recipients::of(&recipients)?; // before any of them is kept
+    if !options.kms_keys.is_empty() {
+        let mut keys = job.kms_keys()?;
+        keys.extend(options.kms_keys.iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
+        job.batch_durable(|tx| tx.set_kms_keys(&keys))?;
+    }
     if let Some(contact) = &options.contact {
         job.batch_durable(|tx| tx.set_setting("contact", contact))?;
     }
@@ -293,14 +300,14 @@ fn rack(
     options: &Options,
     world: &World,
     run: &Arc<RunKey>,
-    slot: Vec<u8>,
+    wrap: wrap::Wrap,
     monitor: &Arc<dyn Monitor>,
     to_engine: &crossbeam_channel::Sender<engine::ToEngine>,
 ) -> rack::Rack {
     rack::Rack {
         world: world.clone(),
         run: Arc::clone(run),
-        slot,
+        wrap,
         monitor: Arc::clone(monitor),
         engine: to_engine.clone(),
         pack_bytes_max: options.pack_bytes_max,
@@ -344,7 +351,7 @@ fn run_engine(
     world: &World,
     run: &Arc<RunKey>,
     roots: Vec<Root>,
-    slot: Vec<u8>,
+    wrap: wrap::Wrap,
     monitor: &Arc<dyn Monitor>,
 ) -> Result<(engine::Ran, Vec<crate::volume::Volume>), Error> {
     let buffer = options.frame_bytes as usize + 4096;
@@ -357,7 +364,7 @@ fn run_engine(
     }
     let budget = Arc::new(MemoryBudget::new(options.memory_bytes - lanes_bytes));
     let (to_engine, inbox) = engine::inbox();
-    let mut rack = rack(options, world, run, slot, monitor, &to_engine);
+    let mut rack = rack(options, world, run, wrap, monitor, &to_engine);
     let first = rack.open_first(job, options.one_by_one)?;
     let shared = shared(options, world, BufferPool::new(budget, buffer), monitor, to_engine)?;
     let writers_left = first.len();

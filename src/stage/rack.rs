@@ -16,6 +16,7 @@ use crate::stage::lane::{Lane, LaneSetup};
 use crate::stage::monitor::Monitor;
 use crate::stage::shelf::{self, Place, Shelved};
 use crate::stage::squeeze::Compression;
+use crate::stage::wrap::Wrap;
 use crate::stage::writer::{self, LaneWriter};
 use crate::stage::{Error, VolumeEvent, reader};
 use crate::sys::World;
@@ -37,8 +38,8 @@ pub type NextVolume = Arc<dyn Fn(&Wanted) -> Option<Place> + Send + Sync>;
 pub(super) struct Rack {
     pub(super) world: World,
     pub(super) run: Arc<RunKey>,
-    /// The run's key, wrapped for the recipients: what each volume gets.
-    pub(super) slot: Vec<u8>,
+    /// Whom the run's key is wrapped for on each volume.
+    pub(super) wrap: Wrap,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) engine: Sender<ToEngine>,
     pub(super) pack_bytes_max: u64,

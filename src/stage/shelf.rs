@@ -169,9 +169,11 @@ fn drive(new: &NewVolume) -> String {
 }
 
 fn take(job: &mut Job, rack: &Rack, volume: Volume, place: &Place, is_new: bool) -> Result<Shelved, Error> {
-    let Rack { world, run, slot, monitor, .. } = rack;
+    let Rack { world, run, wrap, monitor, .. } = rack;
     let number = volume.header().number;
-    add_slot(&volume, run.run(), slot)?;
+    // ORDER: the slot and the envelopes it needs are durable before anything is written under the run's key.
+    let slot = wrap.slot(job, run, &volume)?;
+    add_slot(&volume, run.run(), &slot)?;
     let packs: Vec<_> = job.packs(number)?.iter().map(volume_pack).collect();
     let recovered = recover_packs(&volume, &packs, run, &*world.random)?;
     for state in &recovered.closed {

@@ -151,7 +151,8 @@ pub(super) fn check_slot(volume: &Volume, run: crate::format::RunId) -> Option<F
 
 /// Whether a volume of this format has files of that name.
 fn is_known(file: &str) -> bool {
-    let is_slot = file.strip_prefix("slots/").and_then(|name| name.strip_suffix(".age"));
+    let is_slot =
+        file.strip_prefix("slots/").and_then(|name| name.strip_suffix(".age").or_else(|| name.strip_suffix(".kms")));
     let is_pack = file.strip_prefix("packs/").and_then(|name| name.strip_suffix(".pack"));
     file.starts_with("reader/")
         || [README, VOLUME, MANIFEST, SUMS, SEALED, CUSTODY].contains(&file)

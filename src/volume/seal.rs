@@ -11,6 +11,7 @@ use crate::format::{ReadBack, SealSignature, Sealed, SumLine, heads_digest, rend
 use crate::volume::carried::reader_files;
 use crate::volume::create::write_atomically;
 use crate::volume::custody::read_custody;
+use crate::volume::envelope::envelope_names;
 use crate::volume::error::Error;
 use crate::volume::open::Volume;
 use crate::volume::pack_writer::PackState;
@@ -115,6 +116,9 @@ fn files(volume: &Volume, packs: &[PackState], manifest: &PackState) -> Result<V
     files.extend(reader_files(volume)?.iter().map(|name| plain(name)));
     for run in volume.slots()? {
         files.push(File { path: volume.slot_path(run), name: format!("slots/{run}.age"), written: None });
+    }
+    for name in envelope_names(volume)? {
+        files.push(plain(&name));
     }
     let present = volume.packs()?;
     let expected: Vec<u32> = packs.iter().map(|pack| pack.number).collect();

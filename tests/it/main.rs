@@ -30,6 +30,7 @@ mod job_laws;
 mod job_measure;
 mod job_support;
 mod keys_cli;
+mod kms_service;
 mod label_forms;
 mod mirror_vfs;
 mod old_formats;

@@ -118,7 +118,8 @@ def read_seal(root, header):
     for below in ("reader", "slots", "packs"):
         if below == "reader" and not os.path.isdir(os.path.join(root, below)):
             continue
-        present += sorted(f"{below}/{name}" for name in os.listdir(os.path.join(root, below)))
+        names = os.listdir(os.path.join(root, below))
+        present += sorted((f"{below}/{name}" for name in names), key=lambda name: (name.endswith(".kms"), name))
     need(listed == present + ["MANIFEST"], "V6: files listed and present")
     log = read_custody(root, header)
     if "signature" in said:
@@ -260,6 +261,8 @@ def open_slots(root, header, key):
     secret = identity(key, header)
     keys = {}
     for name in os.listdir(os.path.join(root, "slots")):
+        if name.endswith(".kms"):
+            continue
         run = name.removesuffix(".age")
         slot = os.path.join(root, "slots", name)
         done = subprocess.run(["age", "-d", "-i", "-", slot], input=secret, capture_output=True, check=False)
