@@ -207,3 +207,101 @@ fn slots_go_to_the_age_program_and_come_back_from_it() {
     }
     assert_eq!(keyed(&["--identity", "me"]).status.code(), Some(5), "whom the age program left out");
 }
+
+/// An age plugin of a page: its keys are worth nothing, its protocol is the real one (C2SP, age-plugin).
+const TOY_PLUGIN: &str = r#"#!/usr/bin/env python3
+import base64, hashlib, sys
+
+def read():
+    words, body = sys.stdin.readline().split()[1:], ""
+    while True:
+        part = sys.stdin.readline().rstrip("\n")
+        body += part
+        if len(part) < 64:
+            return words, base64.b64decode(body + "=" * (-len(body) % 4))
+
+def write(*words, body=b""):
+    print("->", *words)
+    print(base64.b64encode(body).decode().rstrip("="), flush=True)
+
+def phase():
+    heard = []
+    while not heard or heard[-1][0][0] != "done":
+        heard.append(read())
+    return heard
+
+def pad(name):
+    return hashlib.sha256(name.lower().rsplit("1", 1)[1][:-6].encode()).digest()
+
+def masked(key, name):
+    return bytes(a ^ b for a, b in zip(key, pad(name)))
+
+heard = phase()
+names = [words[1] for words, _ in heard if words[0] in ("add-recipient", "add-identity")]
+if sys.argv[1] == "--age-plugin=recipient-v1":
+    keys = [body for words, body in heard if words[0] == "wrap-file-key"]
+    for name in names:
+        for at, key in enumerate(keys):
+            write("recipient-stanza", at, "toy", pad(name).hex()[-8:], body=masked(key, name))
+            read()
+else:
+    for words, body in heard:
+        fits = [name for name in names if words[0] == "recipient-stanza" and words[2:] == ["toy", pad(name).hex()[-8:]]]
+        if fits:
+            write("file-key", words[1], body=masked(body, fits[0]))
+            read()
+write("done")
+"#;
+
+#[test]
+fn a_plugin_wraps_and_opens_slots_here_and_for_the_age_program() {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = Desk::new(&[]);
+    std::fs::create_dir(desk.at("bin")).unwrap();
+    let plugin = desk.at("bin/age-plugin-toy");
+    std::fs::write(&plugin, TOY_PLUGIN).unwrap();
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", desk.at("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let name = |prefix: &str, seed: u8| {
+        bech32::encode::<bech32::Bech32>(bech32::Hrp::parse(prefix).unwrap(), &[seed; 16]).unwrap()
+    };
+    let recipient = name("age1toy", 1);
+    std::fs::write(desk.at("token"), name("age-plugin-toy-", 1).to_uppercase() + "\n").unwrap();
+    std::fs::write(desk.at("other-token"), name("age-plugin-toy-", 2).to_uppercase() + "\n").unwrap();
+    let with_plugin = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.current_dir(desk.dir.path()).args(arguments).stdin(std::process::Stdio::null());
+        command.env("PATH", &path).output()
+    };
+    let packmule = |arguments: &[&str]| with_plugin(env!("CARGO_BIN_EXE_packmule"), arguments).unwrap();
+    // Without the plugin it is said which one is missing, and nothing is changed.
+    let missing = desk.run(&["keys", "rotate", "drive", "--to", &recipient, "--identity", "me"]);
+    assert_eq!(missing.status.code(), Some(5), "{missing:?}");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("age-plugin-toy"), "{missing:?}");
+    assert!(desk.opens(&["--identity", "me"]));
+    // As a recipient, and as an identity.
+    let rotated = packmule(&["keys", "rotate", "drive", "--to", &recipient, "--identity", "me"]);
+    assert_eq!(rotated.status.code(), Some(0), "{rotated:?}");
+    assert!(!desk.opens(&["--identity", "me"]));
+    let opened = packmule(&["extract", "drive", "--to", "out", "--identity", "token"]);
+    assert_eq!(opened.status.code(), Some(0), "{opened:?}");
+    assert_eq!(std::fs::read_to_string(desk.at("out/a.txt")).unwrap(), "some content\n");
+    assert_eq!(packmule(&["verify", "drive", "--identity", "other-token"]).status.code(), Some(5));
+    // A whole run stages for it.
+    std::fs::create_dir(desk.at("second")).unwrap();
+    let stage = ["stage", "source", "--volume", "second", "--job", "job-2", "--recipient", &recipient];
+    let staged = packmule(&stage);
+    assert_eq!(staged.status.code(), Some(0), "{staged:?}");
+    assert_eq!(packmule(&["verify", "second", "--identity", "token"]).status.code(), Some(0));
+    // The age program with the same plugin: it opens what was wrapped here, and the other way about.
+    let slot = std::fs::read_dir(desk.at("second/packmule/slots")).unwrap().next().unwrap().unwrap().path();
+    let slot = slot.to_str().unwrap();
+    let Ok(shown) = with_plugin("age", &["-d", "-i", "token", "-o", "shown", slot]) else {
+        return eprintln!("skipped: the age program is not installed");
+    };
+    assert!(shown.status.success(), "{shown:?}");
+    assert!(std::fs::read(desk.at("shown")).unwrap().starts_with(b"packmule-run-key 1\njob "));
+    let wrapped = with_plugin("age", &["-r", &recipient, "-o", slot, "shown"]).unwrap();
+    assert!(wrapped.status.success(), "{wrapped:?}");
+    assert_eq!(packmule(&["keys", "list", "second", "--identity", "token"]).status.code(), Some(0));
+}

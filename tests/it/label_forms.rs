@@ -48,6 +48,16 @@ fn a_label_says_whose_drive_it_is_in_every_form_and_nothing_of_the_data() {
     let mut dots = vec![0; reader.output_buffer_size().unwrap()];
     let frame = reader.next_frame(&mut dots).unwrap();
     assert_eq!((frame.width, frame.height), (2340, 1599), "99.1 by 67.7 mm at 600 dots per inch");
+    let mut image = rqrr::PreparedImage::prepare_from_greyscale(2340, 1599, |x, y| dots[y * frame.line_size + x]);
+    let codes = image.detect_grids();
+    assert_eq!(codes.len(), 1, "a scanner finds one code");
+    let (_, said) = codes[0].decode().expect("a scanner reads it");
+    let key = report["volumes"][0]["signed_by"]["key"].as_str().unwrap();
+    let volume = report["volumes"][0]["id"].as_str().unwrap_or_default();
+    assert!(
+        said.starts_with(&format!("packmule:{job}/1/{volume}")) && said.ends_with(&format!("?key={key}")),
+        "{said}"
+    );
     let black = dots.iter().filter(|dot| **dot == 0).count() as f64 / dots.len() as f64;
     assert!((0.03..0.4).contains(&black), "{black}");
     assert_eq!(packmule(dir, &["label", "drive", "-o", "a.doc"]).status.code(), Some(2));

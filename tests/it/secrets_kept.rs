@@ -142,6 +142,7 @@ fn no_log_of_any_command_says_a_secret() {
     tree(dir);
     let passphrase = "violet-armadillo-under-the-third-bridge";
     std::fs::write(dir.join("pass"), passphrase).unwrap();
+    std::fs::write(dir.join("pass-2"), "seven-quiet-herons-on-a-rusty-crane").unwrap();
     let credentials =
         Credentials { access_key: "AKIAPACKMULETEST".into(), secret_key: "s3cretOfTheServerUnderTest".into() };
     let server = Server::start(&dir.join("s3"), &credentials, s3d::Options::default()).unwrap();
@@ -183,7 +184,25 @@ fn no_log_of_any_command_says_a_secret() {
     trace(&["prove", "--job", "job", "-o", "proof.json"], 0);
     trace(&["check-proof", "proof.json"], 0);
     trace(&["label", "drive", "--job", "job", "-o", "label.pdf"], 0);
-    let key = run_key(dir, "me");
+    trace(&["ls", "drive", "--unlock-code-file", "code"], 0);
+    trace(&["cat", "drive", "--passphrase-file", "pass", "--path", "deep/7.txt"], 0);
+    trace(&["diff", "drive", "--identity", "me", "--source", "source", "--content"], 0);
+    trace(&["recover", "drive", "--job", "rebuilt", "--passphrase-file", "pass"], 0);
+    trace(&["prove", "--from", "proof.json", "--entry", "deep/7.txt", "-o", "one.json"], 0);
+    trace(&["custody", "show", "drive"], 0);
+    trace(&["status", "--job", "job"], 0);
+    trace(&["reconcile", "--job", "job", "--endpoint-url", &endpoint], 0);
+    trace(&["send", "source", "--to", "s3://lab/sent", "--endpoint-url", &endpoint, "--job", "sent"], 0);
+    trace(&["keys", "add", "drive", "--to-unlock-code-file", "code-2", "--unlock-code-file", "code"], 0);
+    trace(&["keys", "add", "drive", "--to-passphrase-file", "pass-2", "--identity", "me"], 0);
+    trace(&["keys", "remove", "drive", "--who", &recipient, "--unlock-code-file", "code-2"], 0);
+    let init =
+        ["init", "--job", "planned", "--source", "source", "--volume", "drive-2", "--unlock-code-file", "code-3"];
+    trace(&[&init[..], &["--to", "s3://lab/y"]].concat(), 0);
+    trace(&["config", "--job", "planned"], 0);
+    trace(&["plan", "--size", "40TB"], 0);
+    trace(&["keygen", "--from-unlock-code", "code", "--volume", "drive", "-o", "from-code"], 0);
+    let key = run_key(dir, "from-code");
     trace(&["erase", "drive", "--job", "job", "--yes"], 0);
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     let last = |name: &str| read(name).lines().last().unwrap().to_owned();
@@ -193,6 +212,9 @@ fn no_log_of_any_command_says_a_secret() {
         ("unlock code without hyphens", last("code").replace('-', "")),
         ("passphrase", passphrase.to_owned()),
         ("share", last("officer.1")),
+        ("added unlock code", last("code-2")),
+        ("added passphrase", read("pass-2")),
+        ("identity made from the code", last("from-code")),
         ("signing key", last("my.key")),
         ("signing key of the job", last("job/signing.key")),
         ("secret of the server", credentials.secret_key.clone()),
@@ -228,13 +250,22 @@ fn an_unlock_code_is_made_once_kept_private_and_never_on_the_drive() {
     let dir = dir.path();
     tree(dir);
     let stage = ["stage", "source", "--volume", "drive", "--job", "job", "--unlock-code-file", "code"];
-    assert!(run(dir, &stage).status.success());
+    let first = run(dir, &stage);
+    assert!(first.status.success());
     let code = std::fs::read_to_string(dir.join("code")).unwrap();
+    let said = String::from_utf8(first.stderr).unwrap();
+    let place = std::fs::canonicalize(dir.join("code")).unwrap();
+    assert!(said.contains(&format!("a new unlock code is in {}", place.display())), "{said}");
+    assert!(!said.contains(code.trim_end()), "where it is, not what it is");
     assert_eq!(code.trim_end().len(), 29);
     assert_eq!(std::fs::metadata(dir.join("code")).unwrap().permissions().mode() & 0o777, 0o600);
     // The same command again uses the same code: one for the job, not one for each run.
-    assert!(run(dir, &stage).status.success());
+    let second = run(dir, &stage);
+    assert!(second.status.success() && !String::from_utf8_lossy(&second.stderr).contains("unlock code"), "{second:?}");
     assert_eq!(std::fs::read_to_string(dir.join("code")).unwrap(), code);
+    // What is said to be next can be typed: with the option that opens the volumes.
+    let status = run(dir, &["status", "--job", "job"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("--unlock-code-file FILE"), "{status:?}");
     for item in walkdir::WalkDir::new(dir.join("drive")).into_iter().filter_map(Result::ok) {
         if item.file_type().is_file() {
             let bytes = std::fs::read(item.path()).unwrap();
