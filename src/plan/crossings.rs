@@ -181,7 +181,9 @@ fn deadline(
 ) -> Option<BreakEven> {
     let days = |index: usize| quantile(&samples[index].sorted_finish(), world.inputs.terms.confidence);
     let own = days(chosen);
-    let faster = (0..candidates.len()).filter(|index| days(*index) < own - 0.5 && own.is_finite());
+    // What fails another of the terms, such as the end of support, is no advice where the pick fails none.
+    let is_advice = |index: usize| reports[index].fails.is_empty() || !reports[chosen].fails.is_empty();
+    let faster = (0..candidates.len()).filter(|index| is_advice(*index) && days(*index) < own - 0.5 && own.is_finite());
     let next = faster.min_by_key(|index| reports[*index].expected_cost)?;
     let text = format!(
         "for a deadline before {} ({}) take {}: {} with the same confidence, about {}",

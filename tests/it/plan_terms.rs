@@ -131,6 +131,24 @@ fn what_would_help_does_help() {
 }
 
 #[test]
+fn what_turns_the_answer_is_something_one_may_have() {
+    let ask = Request {
+        size: Some(Bytes::new(500_000_000_000_000)),
+        existing_customer: true,
+        within: Some(Span::from_secs(60 * 86_400)),
+        start: Some(date(2026, 11, 24)),
+        draws: Some(512),
+        ..question(500)
+    };
+    let report = planned(&ask);
+    assert!(report.options.iter().any(|o| o.fails.iter().any(|why| why.contains("support ends"))), "the case is there");
+    let pick = report.recommendation.pick.as_ref().expect("something is in time");
+    let turn = report.break_even.iter().find(|turn| &turn.a == pick && turn.text.contains("for a deadline before"));
+    let other = turn.map(|turn| option(&report, &turn.b));
+    assert!(other.is_none_or(|o| o.fails.is_empty()), "{turn:?}");
+}
+
+#[test]
 fn a_hopeless_option_does_not_lead_by_a_draw_in_a_thousand() {
     let report = planned(&Request { within: Some(Span::from_secs(2 * 86_400)), draws: Some(4096), ..question(20) });
     assert_eq!(report.options[0].id, "internet", "four days late beats two weeks late");
