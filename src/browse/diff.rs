@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::browse::other::{Other, Seen};
+use crate::browse::other::{Other, Seen, Told};
 use crate::browse::{Error, Index, Node};
+use crate::digest::{crc64, sha256};
 use crate::format::record::EntryType;
 
 /// One difference.
@@ -31,8 +32,12 @@ pub enum Difference {
 pub struct Sides {
     /// Paths that are the same.
     pub same: u64,
-    /// Files among them that were compared by content.
+    /// Among them, compared by the SHA-256 of their content.
     pub same_content: u64,
+    /// Among them, compared by a CRC-64/NVME of their content that the other side keeps.
+    pub same_crc64: u64,
+    /// Among them, compared by a SHA-256 that was noted on the other side, and that nobody there compared.
+    pub same_noted: u64,
     /// Paths that differ.
     pub different: u64,
 }
@@ -63,7 +68,12 @@ pub fn compare(index: &Index, other: &dyn Other, take: &mut Take<'_>) -> Result<
             }
             None => {
                 sides.same += 1;
-                sides.same_content += u64::from(seen.sha256.is_some());
+                match seen.content {
+                    Told::Nothing => {}
+                    Told::Sha256(_) => sides.same_content += 1,
+                    Told::Crc64(_) => sides.same_crc64 += 1,
+                    Told::Noted(_) => sides.same_noted += 1,
+                }
                 Ok(())
             }
         }
@@ -76,19 +86,39 @@ pub fn compare(index: &Index, other: &dyn Other, take: &mut Take<'_>) -> Result<
 }
 
 fn difference(node: &Node, seen: &Seen) -> Option<Difference> {
+    let is_file = is_file(node);
     let entry_type = if node.entry_type == EntryType::HardLink { EntryType::File } else { node.entry_type };
-    if entry_type != seen.entry_type {
+    if seen.entry_type.is_some_and(|there| there != entry_type) {
         return Some(Difference::Type);
     }
     if seen.target.as_ref().is_some_and(|target| *target != node.target) {
         return Some(Difference::Target);
     }
-    if let Some(size) = seen.size.filter(|size| *size != node.size) {
-        return Some(Difference::Size(node.size, size));
+    let here = content_bytes(node);
+    if let Some(size) = seen.size.filter(|size| *size != here) {
+        return Some(Difference::Size(here, size));
     }
-    match (seen.sha256, seen.mtime) {
-        (Some(sha256), _) if sha256 != node.sha256 => Some(Difference::Content),
-        (None, Some(mtime)) if mtime != (node.mtime_s, node.mtime_ns) => Some(Difference::Time),
-        _ => None,
-    }
+    let is_same = match seen.content {
+        Told::Nothing => {
+            let is_touched = seen.mtime.is_some_and(|mtime| mtime != (node.mtime_s, node.mtime_ns));
+            return is_touched.then_some(Difference::Time);
+        }
+        Told::Sha256(there) | Told::Noted(there) => there == if is_file { node.sha256 } else { sha256(bare(node)) },
+        Told::Crc64(there) => there == if is_file { node.crc64 } else { crc64(bare(node)).to_be_bytes() },
+    };
+    (!is_same).then_some(Difference::Content)
+}
+
+/// Length of what would be an object's content.
+fn content_bytes(node: &Node) -> u64 {
+    if is_file(node) { node.size } else { bare(node).len() as u64 }
+}
+
+fn is_file(node: &Node) -> bool {
+    matches!(node.entry_type, EntryType::File | EntryType::HardLink)
+}
+
+/// Content of what is no file: where a link points, or nothing.
+fn bare(node: &Node) -> &[u8] {
+    if node.entry_type == EntryType::Symlink { &node.target } else { &[] }
 }

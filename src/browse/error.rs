@@ -60,6 +60,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The other side of a comparison cannot be read.
+    #[error("the other side cannot be read")]
+    Elsewhere(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Wherever it was to go did not take it.
     #[error("cannot write the output")]
     Output(#[source] std::io::Error),

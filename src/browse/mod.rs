@@ -21,7 +21,7 @@ pub use index::{Index, Node};
 pub use latest::Latest;
 #[cfg(feature = "mount")]
 pub use mount::{Mounted, mount};
-pub use other::{JobSide, Other, Seen, SourceSide, VolumesSide};
+pub use other::{JobSide, Other, Seen, SourceSide, Told, VolumesSide};
 
 use std::sync::Arc;
 

@@ -18,16 +18,29 @@ const READ_BYTES: usize = 1 << 20;
 pub struct Seen {
     /// Path below the top.
     pub path: Vec<u8>,
-    /// What it is; a further name of a file is a file here.
-    pub entry_type: EntryType,
-    /// Content bytes; files only.
+    /// What it is, where that is known; a further name of a file is a file here.
+    pub entry_type: Option<EntryType>,
+    /// Content bytes: those of a file, of the text of a symbolic link where that is content.
     pub size: Option<u64>,
     /// Modification time: seconds and nanoseconds.
     pub mtime: Option<(i64, u32)>,
-    /// SHA-256 of the content; files only.
-    pub sha256: Option<[u8; 32]>,
+    /// What is told of the content.
+    pub content: Told,
     /// Where a symbolic link points.
     pub target: Option<Vec<u8>>,
+}
+
+/// A digest of content, by who vouches for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing is told.
+    Nothing,
+    /// SHA-256.
+    Sha256([u8; 32]),
+    /// CRC-64/NVME, big-endian.
+    Crc64([u8; 8]),
+    /// SHA-256 as somebody noted it beside the content: nobody compared the two.
+    Noted([u8; 32]),
 }
 
 /// Whatever can say what it has, path by path.
@@ -92,13 +105,13 @@ impl SourceSide {
                 EntryKind::Char => (EntryType::CharDevice, None),
             };
             let is_file = entry_type == EntryType::File;
-            let sha256 = match is_file && self.reads_content {
-                true => Some(digest(&top.join(std::ffi::OsStr::from_bytes(&path)))?),
-                false => None,
+            let content = match is_file && self.reads_content {
+                true => Told::Sha256(digest(&top.join(std::ffi::OsStr::from_bytes(&path)))?),
+                false => Told::Nothing,
             };
             let mtime = is_file.then_some((entry.identity.mtime.seconds, entry.identity.mtime.nanos));
             let size = is_file.then_some(entry.identity.size);
-            take(Seen { path, entry_type, size, mtime, sha256, target })?;
+            take(Seen { path, entry_type: Some(entry_type), size, mtime, content, target })?;
         }
         Ok(())
     }
@@ -129,10 +142,10 @@ impl Other for JobSide<'_> {
             let entry_type = if facts.entry_type == EntryType::HardLink { EntryType::File } else { facts.entry_type };
             take(Seen {
                 path: listed.path,
-                entry_type,
+                entry_type: Some(entry_type),
                 size: is_file.then_some(facts.size),
                 mtime: is_file.then_some((facts.mtime_s, facts.mtime_ns)),
-                sha256: listed.read.filter(|_| is_file).map(|read| read.sha256),
+                content: listed.read.filter(|_| is_file).map_or(Told::Nothing, |read| Told::Sha256(read.sha256)),
                 target: (entry_type == EntryType::Symlink).then(|| facts.target.clone()),
             })
         })
@@ -149,10 +162,10 @@ impl Other for VolumesSide {
             let entry_type = if entry.entry_type == EntryType::HardLink { EntryType::File } else { entry.entry_type };
             take(Seen {
                 path: entry.path.clone(),
-                entry_type,
+                entry_type: Some(entry_type),
                 size: is_file.then_some(entry.size),
                 mtime: is_file.then_some((entry.mtime_s, entry.mtime_ns)),
-                sha256: is_file.then_some(entry.sha256),
+                content: if is_file { Told::Sha256(entry.sha256) } else { Told::Nothing },
                 target: (entry_type == EntryType::Symlink).then(|| entry.target.clone()),
             })
         })

@@ -1,14 +1,20 @@
 //! `packmule ls`, `cat`, `diff` and `mount`: looking into volumes with a key.
 
 use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::browse::{self, Difference, Index, JobSide, Opened, Reader, SourceSide, VolumesSide, compare};
+use crate::browse::{
+    self, Difference, Index, JobSide, Opened, Other, Reader, Seen, Sides, SourceSide, Told, VolumesSide, compare,
+};
 use crate::cli::key::{KeyArgs, volume_failure};
+use crate::cli::s3::{self, ServerArgs};
 use crate::cli::{Exit, Failure};
 use crate::format::path::{escape, unescape};
 use crate::format::record::{Entry, EntryType};
+use crate::ingest::remote::Target;
+use crate::ingest::{self, InBucket, Vouched, bucket_contents};
 use crate::job::Job;
 use crate::scan::{Rule, Selection};
 use crate::sys::World;
@@ -53,7 +59,7 @@ pub struct CatArgs {
 
 /// Arguments of `packmule diff`.
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("other").required(true).args(["source", "with_job", "with_volume"])))]
+#[command(group(clap::ArgGroup::new("other").required(true).args(["source", "with_job", "with_volume", "with_bucket"])))]
 pub struct DiffArgs {
     /// Volumes of one job, in any order
     #[arg(required = true, value_name = "VOLUME")]
@@ -67,14 +73,20 @@ pub struct DiffArgs {
     /// Compare with other volumes, opened with the same key; may be repeated
     #[arg(long, value_name = "VOLUME")]
     with_volume: Vec<PathBuf>,
-    /// With --source: read every file and compare its SHA-256, not only length and time
-    #[arg(long, requires = "source")]
+    /// Compare with what is in a bucket, as s3://BUCKET/PREFIX, by key and length
+    #[arg(long, value_name = "URL")]
+    with_bucket: Option<String>,
+    /// Compare content, not only length and time: with --source read every file and take its SHA-256, with --with-bucket ask
+    /// for the checksum that the server keeps of each object
+    #[arg(long, conflicts_with_all = ["with_job", "with_volume"])]
     content: bool,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     key: KeyArgs,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// Arguments of `packmule mount`.
@@ -244,22 +256,27 @@ fn beside(link: &[u8], target: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When a side cannot be read, or standard output is closed.
 pub fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
+    let bucket = args.with_bucket.as_deref().map(s3::destination).transpose()?;
     let index = Index::of(&open(&args.key, &args.volume)?).map_err(failure)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut take = |path: &[u8], difference: &Difference| {
         let line = if args.json { difference_json(path, difference) } else { difference_line(path, difference) };
         writeln!(out, "{line}").map_err(browse::Error::Output)
     };
-    let sides = match (&args.source, &args.with_job) {
-        (Some(dir), _) => {
+    let sides = match (&args.source, &args.with_job, bucket) {
+        (Some(dir), ..) => {
             let side = SourceSide { dir: dir.clone(), reads_content: args.content };
             compare(&index, &side, &mut take)
         }
-        (None, Some(dir)) => {
+        (None, Some(dir), _) => {
             let job = Job::open_read_only(dir).map_err(super::status::failure)?;
             compare(&index, &JobSide(&job), &mut take)
         }
-        (None, None) => {
+        (None, None, Some((bucket, prefix))) => {
+            let target = args.server.target(bucket);
+            compare(&index, &BucketSide { target, prefix, asks: args.content }, &mut take)
+        }
+        (None, None, None) => {
             let side = VolumesSide(open(&args.key, &args.with_volume)?);
             compare(&index, &side, &mut take)
         }
@@ -268,15 +285,73 @@ pub fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&sides)?)?;
     } else {
-        let how = match (sides.same_content, args.source.is_some() && !args.content) {
-            (0, true) => " (files by length and time; --content reads them)".to_owned(),
-            (0, false) => String::new(),
-            (files, _) => format!(" ({} files by SHA-256)", Count::new(files)),
-        };
-        writeln!(out, "{} the same{how}, {} different", Count::new(sides.same), Count::new(sides.different))?;
+        let (how, same) = (how_compared(args, &sides), Count::new(sides.same));
+        writeln!(out, "{same} the same{how}, {} different", Count::new(sides.different))?;
     }
     out.flush()?;
     Ok(if sides.different > 0 { Exit::Problems } else { Exit::Done })
+}
+
+/// How well what is the same is known to be the same.
+fn how_compared(args: &DiffArgs, sides: &Sides) -> String {
+    if args.source.is_some() && !args.content {
+        return " (files by length and time; --content reads them)".to_owned();
+    }
+    if args.with_bucket.is_some() && !args.content {
+        return " (by key and length; --content asks the server for checksums)".to_owned();
+    }
+    let by_length = sides.same - sides.same_content - sides.same_crc64 - sides.same_noted;
+    let ways = [
+        (sides.same_content, "by SHA-256"),
+        (sides.same_crc64, "by the CRC-64/NVME the server keeps"),
+        (sides.same_noted, "by the SHA-256 its sender noted, which the server did not compare"),
+        (if args.with_bucket.is_some() { by_length } else { 0 }, "by length only: the server tells no more"),
+    ];
+    let told = ways.into_iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> = told.map(|(count, way)| format!("{} {way}", Count::new(count))).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
+}
+
+/// A bucket, without the job that filled it.
+struct BucketSide {
+    target: Target,
+    prefix: String,
+    /// Whether the server is asked about each object.
+    asks: bool,
+}
+
+impl Other for BucketSide {
+    fn each(&self, take: &mut dyn FnMut(Seen) -> Result<(), browse::Error>) -> Result<(), browse::Error> {
+        let mut outcome = Ok(());
+        let read = bucket_contents(self.target.clone(), &self.prefix, self.asks, |object| {
+            outcome = take(seen(object));
+            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        outcome?;
+        read.map_err(|error| browse::Error::Elsewhere(Box::new(error)))
+    }
+}
+
+fn seen(object: InBucket) -> Seen {
+    let entry_type = object.type_bits.and_then(|bits| {
+        Some(match bits {
+            0o100_000 => EntryType::File,
+            0o040_000 => EntryType::Directory,
+            0o120_000 => EntryType::Symlink,
+            0o010_000 => EntryType::Fifo,
+            0o140_000 => EntryType::Socket,
+            0o020_000 => EntryType::CharDevice,
+            0o060_000 => EntryType::BlockDevice,
+            _ => return None,
+        })
+    });
+    let content = match object.content {
+        Vouched::Nobody => Told::Nothing,
+        Vouched::ServerSha256(digest) => Told::Sha256(digest),
+        Vouched::ServerCrc64(crc) => Told::Crc64(crc.to_be_bytes()),
+        Vouched::NotedSha256(digest) => Told::Noted(digest),
+    };
+    Seen { path: object.path, entry_type, size: Some(object.bytes), mtime: None, content, target: None }
 }
 
 #[cfg(feature = "mount")]
@@ -341,6 +416,15 @@ fn failure(error: browse::Error) -> Failure {
             Failure::of(Exit::Failed, "the volumes cannot be mounted", Some(hint.to_owned()), error)
         }
         browse::Error::Job(error) => super::status::failure(error),
+        browse::Error::Elsewhere(error) => match error.downcast::<ingest::Error>() {
+            Ok(error) => s3::failure(*error),
+            Err(error) => Failure {
+                exit: Exit::Failed,
+                message: "the other side cannot be read".to_owned(),
+                hint: None,
+                source: Some(error),
+            },
+        },
         error => Failure::of(Exit::Failed, "it cannot be shown", None, error),
     }
 }

@@ -132,6 +132,7 @@ const EXAMPLES: [(&str, &[&str]); 22] = [
             "packmule diff /mnt/a /mnt/b --unlock-code-file code.txt --source /data   (by length and time)",
             "packmule diff /mnt/a /mnt/b --unlock-code-file code.txt --source /data --content   (reads every file)",
             "packmule diff /mnt/a /mnt/b --unlock-code-file code.txt --with-job ~/jobs/lab --json",
+            "packmule diff /mnt/a /mnt/b --unlock-code-file code.txt --with-bucket s3://lab-archive/run-7 --content",
         ],
     ),
     ("check-proof", &["packmule check-proof proof.json   (anywhere, without any secret)"]),

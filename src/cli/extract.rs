@@ -3,14 +3,12 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use crate::cli::events::Events;
 use crate::cli::key::KeyArgs;
+use crate::cli::progress::{Painter, ProgressArgs};
 use crate::cli::{Exit, Failure};
-use crate::extract::{self, Class, Options, Outcome, Problem, Progress};
+use crate::extract::{self, Class, Options, Outcome, Problem};
 use crate::format::path::escape;
 use crate::scan::{Rule, Selection};
 use crate::sys::World;
@@ -55,6 +53,8 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     key: KeyArgs,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 /// Extracts and tells what came of it.
@@ -82,10 +82,16 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         stop,
         dry_run: args.dry_run,
     };
-    let outcome = with_progress(|progress| extract::extract(&volumes, target, &options, progress)).map_err(failure)?;
+    let events = Events::new("extract", Path::new(""), &args.progress.events);
+    let painter = Painter::new("extract", &args.progress, events, args.json || args.dry_run);
+    let outcome = extract::extract(&volumes, target, &options, &painter);
+    painter.finish();
+    let outcome = outcome.map_err(|error| painter.failed(failure(error)))?;
     let text = if args.json { json(target, &outcome)? } else { text(target, &outcome)? };
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(exit(&outcome))
+    let exit = exit(&outcome);
+    painter.ended(exit, &format!("{} is {}", target.display(), exit.word()));
+    Ok(exit)
 }
 
 fn select(patterns: &[PathBuf]) -> Result<Selection, Failure> {
@@ -116,29 +122,6 @@ fn exit(outcome: &Outcome) -> Exit {
         Some(Class::Entry) => Exit::Problems,
         None => Exit::Done,
     }
-}
-
-/// Runs with a bar that is painted by a thread of its own; without a terminal there is none.
-fn with_progress<T>(work: impl FnOnce(&Progress) -> T) -> T {
-    let (progress, is_over) = (Progress::default(), AtomicBool::new(false));
-    let style = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {msg} files";
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(0).with_style(style);
-    std::thread::scope(|scope| {
-        let painter = scope.spawn(|| {
-            while !is_over.load(Ordering::Acquire) {
-                bar.set_length(progress.bytes_total.load(Ordering::Relaxed));
-                bar.set_position(progress.bytes.load(Ordering::Relaxed));
-                bar.set_message(Count::new(progress.files.load(Ordering::Relaxed)).to_string());
-                std::thread::park_timeout(Duration::from_millis(200));
-            }
-            bar.finish_and_clear();
-        });
-        let result = work(&progress);
-        is_over.store(true, Ordering::Release);
-        painter.thread().unpark();
-        result
-    })
 }
 
 /// An error and its causes, on one line.

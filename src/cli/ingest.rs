@@ -8,7 +8,7 @@ use crate::cli::events::Events;
 use crate::cli::key::{KeyArgs, volume_failure};
 use crate::cli::progress::{Painter, ProgressArgs};
 use crate::cli::s3::{self, FlowArgs, ObjectArgs, ServerArgs, destination};
-use crate::cli::upload::{ChoiceArgs, Shown, finish, open_job};
+use crate::cli::upload::{ChoiceArgs, Shown, finish, open_job, tell_end};
 use crate::cli::{Exit, Failure};
 use crate::ingest::{self, Medium};
 use crate::job::{Job, ObjectState};
@@ -81,13 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     painter.finish();
     record(&mut job, &media, &world)?;
     let ended = finish(job, result, &Shown { to: &args.to, json: args.json, bring: true });
-    match &ended {
-        Ok(exit) => painter.ended(*exit, &format!("{} is {}", args.to, exit.word())),
-        Err(error) => {
-            let exit = error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit);
-            painter.ended(exit, &format!("{error:#}"));
-        }
-    }
+    tell_end(&painter, &args.to, &ended);
     ended
 }
 

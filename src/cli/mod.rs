@@ -76,7 +76,7 @@ enum Command {
     Demo(demo::Args),
     /// Show what is set by environment and files, and where
     Config(config::Args),
-    /// Say what differs between volumes and a source, another job, or other volumes
+    /// Say what differs between volumes and a source, a bucket, another job, or other volumes
     Diff(browse::DiffArgs),
     /// Look at this machine, its drives and the way to the bucket, and say what to mend
     Doctor(doctor::Args),

@@ -311,7 +311,7 @@ pub(super) fn failure(error: ingest::Error) -> Failure {
     match error {
         ingest::Error::Stopped => Failure::new(Exit::Stopped, "stopped", "the same command resumes"),
         ingest::Error::Volume(error) => volume_failure(Path::new(""), error),
-        error @ ingest::Error::Remote { .. } => split(Exit::Remote, hint, error),
+        error @ (ingest::Error::Remote { .. } | ingest::Error::Unread { .. }) => split(Exit::Remote, hint, error),
         error @ (ingest::Error::OtherDestination { .. }
         | ingest::Error::Source(crate::census::Error::OtherSources { .. })) => split(Exit::Usage, hint, error),
         error => split(Exit::Failed, hint, error),

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::cli::ahead::Ahead;
+use crate::cli::events::Events;
+use crate::cli::progress::{Painter, ProgressArgs};
 use crate::cli::s3::{self, FlowArgs, ObjectArgs, ServerArgs, destination, failure};
-use crate::cli::upload::{ChoiceArgs, Progress, Shown, finish};
+use crate::cli::upload::{ChoiceArgs, Shown, finish, tell_end};
 use crate::cli::{Exit, Failure};
 use crate::ingest::{self, Options, Sources};
 use crate::scan::{self, EntryKind, Root, WalkOptions};
@@ -53,6 +55,8 @@ pub struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 /// Sends and prints.
@@ -85,10 +89,13 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let sources = Sources { roots, walk, special_files: !args.skip_special };
     let target = s3::target(bucket, &args.server, &args.object, &args.flow, &world)?;
-    let progress = Progress::new("read");
-    let result = ingest::send(&mut job, &sources, target, &options, &world, &progress);
-    progress.finish();
-    finish(job, result, &Shown { to: &args.to, json: args.json, bring: false })
+    let events = Events::new("send", &args.job, &args.progress.events);
+    let painter = Painter::new("send", &args.progress, events, args.json);
+    let result = ingest::send(&mut job, &sources, target, &options, &world, &painter);
+    painter.finish();
+    let ended = finish(job, result, &Shown { to: &args.to, json: args.json, bring: false });
+    tell_end(&painter, &args.to, &ended);
+    ended
 }
 
 /// Without a job everything is new: what the walk finds would be sent.

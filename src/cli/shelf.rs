@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cli::progress::Painter;
 use crate::cli::{Exit, Failure};
 use crate::stage::{FillMap, NextVolume, Place, Wanted};
-use crate::units::Bytes;
+use crate::units::{Bytes, Count};
 
 /// Sizes that drives are sold in. Unit: bytes.
 const SOLD_BYTES: [u64; 9] = [
@@ -41,7 +41,7 @@ pub(super) fn asker(painter: &Arc<Painter>) -> Option<NextVolume> {
         return None;
     }
     let painter = Arc::clone(painter);
-    Some(Arc::new(move |wanted: &Wanted| ask(wanted, &painter)))
+    Some(Arc::new(move |wanted: &Wanted| painter.asking(|| ask(wanted, &painter))))
 }
 
 fn ask(wanted: &Wanted, painter: &Painter) -> Option<Place> {
@@ -50,10 +50,11 @@ fn ask(wanted: &Wanted, painter: &Painter) -> Option<Place> {
     }
     let pending = wanted.pending;
     painter.say(format!(
-        "no volume has room for what is left: {} entries, {} seen so far. Connect a further drive and type its directory \
-         (or DIR,size=SIZE); Enter alone stops here, and the same command goes on later:",
-        pending.entries,
-        Bytes::new(pending.bytes)
+        "no volume has room for more; not staged yet: {} entries, {} (seen so far).\n\
+         Connect a further drive and type its directory (or DIR,size=SIZE). Enter alone stops here; the same command goes on\n\
+         later. Do not take a drive away before it is called sealed.",
+        Count::new(pending.entries),
+        Bytes::new(pending.bytes).decimal()
     ));
     loop {
         let mut line = String::new();

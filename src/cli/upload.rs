@@ -1,16 +1,13 @@
 //! What `ingest` and `send` share: what is chosen, what is shown meanwhile and in the end.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use crate::cli::progress::Painter;
 use crate::cli::s3::failure;
 use crate::cli::{Exit, Failure, report};
 use crate::ingest::remote::probe::Endpoint;
-use crate::ingest::{self, Monitor, Options, Orphan, Outcome, Replace};
+use crate::ingest::{self, Options, Orphan, Outcome, Replace};
 use crate::job::{Job, State};
 use crate::report::Stage;
 use crate::scan::{Rule, Selection};
@@ -280,53 +277,13 @@ fn orphans(outcome: &Outcome) -> Vec<String> {
     lines
 }
 
-/// What is read and what is there, on a terminal.
-pub(super) struct Progress {
-    bar: ProgressBar,
-    objects: AtomicU64,
-}
-
-impl Progress {
-    /// `verb`: what happens to the bytes that are counted.
-    pub(super) fn new(verb: &str) -> Self {
-        let template = format!("{{spinner}} {{bytes}} {verb} ({{bytes_per_sec}}), {{msg}} [{{elapsed}}]");
-        let style = ProgressStyle::with_template(&template);
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, objects: AtomicU64::new(0) }
-    }
-
-    /// Clears the line.
-    pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-impl Monitor for Progress {
-    fn endpoint(&self, endpoint: &Endpoint) {
-        self.bar.set_message(format!("server compares {}", endpoint.method));
-    }
-
-    fn read(&self, bytes: u64) {
-        self.bar.inc(bytes);
-    }
-
-    fn objects(&self, objects: u64, _bytes: u64) {
-        let all = self.objects.fetch_add(objects, Ordering::Relaxed) + objects;
-        self.bar.set_message(format!("{} objects proved", Count::new(all)));
-    }
-
-    fn part(&self, _bytes: u64) {}
-
-    #[expect(clippy::print_stderr, reason = "the command line is the layer that prints")]
-    fn closed(&self, for_now: Duration) {
-        let minutes = for_now.as_secs().div_ceil(60);
-        let line = format!("outside the allowed hours; sending goes on in {minutes} minutes");
-        if std::io::stderr().is_terminal() {
-            self.bar.println(line);
-        } else {
-            eprintln!("{line}");
+/// Tells whoever wants to know how the run ended.
+pub(super) fn tell_end(painter: &Painter, to: &str, ended: &anyhow::Result<Exit>) {
+    match ended {
+        Ok(exit) => painter.ended(*exit, &format!("{to} is {}", exit.word())),
+        Err(error) => {
+            let exit = error.downcast_ref::<Failure>().map_or(Exit::Failed, |failure| failure.exit);
+            painter.ended(exit, &format!("{error:#}"));
         }
     }
 }

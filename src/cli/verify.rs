@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use crate::cli::events::Events;
 use crate::cli::key::{KeyArgs, volume_failure};
+use crate::cli::progress::{Painter, ProgressArgs};
 use crate::cli::{Exit, Failure};
 use crate::crypto::Identities;
 use crate::job::Job;
@@ -14,7 +14,7 @@ use crate::monitor::Monitor;
 use crate::sys::World;
 use crate::units::{Bytes, Count};
 use crate::verify::{self, Finding, Options, Report, Span, VolumeFacts};
-use crate::volume::Volume;
+use crate::volume::{CUSTODY, MANIFEST, SEALED, SUMS, Volume};
 
 /// Lost ranges and incomplete files printed; `--json` has them all.
 const LISTED_MAX: usize = 50;
@@ -45,6 +45,8 @@ pub struct Args {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 /// Checks and prints.
@@ -56,24 +58,28 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let identities = if args.keyless { None } else { identities(args, &world)? };
     let (memory_bytes, signed_by) = (args.memory.get(), args.signed_by.clone());
     let options = Options { identities, all_sums: args.sums, memory_bytes, signed_by };
-    let bar = Bar::new(total_bytes(args, &world));
-    let report = verify::verify(&world, &args.volumes, &options, &bar);
-    bar.0.finish_and_clear();
-    let report = report.map_err(failure)?;
+    let events = Events::new("verify", args.job.as_deref().unwrap_or(Path::new("")), &args.progress.events);
+    let painter = Painter::new("verify", &args.progress, events, args.json);
+    announce(args, &world, &painter);
+    let report = verify::verify(&world, &args.volumes, &options, &painter);
+    painter.finish();
+    let report = report.map_err(|error| painter.failed(failure(error)))?;
     if let Some(dir) = &args.job {
         record(dir, &report, &world)?;
     }
     let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { text(&report)? };
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(match () {
-        () if !report.is_clean() => Exit::Integrity,
-        () if !report.keys_missing.is_empty() => Exit::Key,
-        () => Exit::Done,
-    })
+    let (exit, message) = match () {
+        () if !report.is_clean() => (Exit::Integrity, "volumes are not as they were written"),
+        () if !report.keys_missing.is_empty() => (Exit::Key, "volumes were checked in part: a key is missing"),
+        () => (Exit::Done, "volumes are as they were written"),
+    };
+    painter.ended(exit, message);
+    Ok(exit)
 }
 
 /// Appends what the check came to to the job's custody log, volume by volume.
-fn record(dir: &std::path::Path, report: &Report, world: &World) -> anyhow::Result<()> {
+fn record(dir: &Path, report: &Report, world: &World) -> anyhow::Result<()> {
     let mut job = Job::open(dir).map_err(super::status::failure)?;
     let now = world.clock.now();
     for volume in report.volumes.iter().filter(|volume| volume.job == job.id().to_string()).collect::<Vec<_>>() {
@@ -113,38 +119,23 @@ fn failure(error: verify::Error) -> Failure {
     }
 }
 
-/// Sum of the lengths of all files, for the bar only.
-fn total_bytes(args: &Args, world: &World) -> u64 {
-    let volumes = args.volumes.iter().filter_map(|dir| Volume::open(std::sync::Arc::clone(&world.fs), dir).ok());
-    let sizes = volumes.flat_map(|volume| {
+/// Says what there is to check: every volume with its length, and all packs together.
+fn announce(args: &Args, world: &World, painter: &Painter) {
+    let (mut packs, mut bytes) = (0, 0);
+    for dir in &args.volumes {
+        // What cannot be opened is told by the check.
+        let Ok(volume) = Volume::open(std::sync::Arc::clone(&world.fs), dir) else { continue };
+        // The seal and the log are read before anything is counted.
+        let mut files = volume.files().unwrap_or_default();
+        files.retain(|name| ![CUSTODY, SEALED, SUMS].contains(&name.as_str()));
         let size = |name: &String| volume.fs().stat(&volume.root().join(name)).map_or(0, |stat| stat.len);
-        volume.files().unwrap_or_default().iter().map(size).collect::<Vec<_>>()
-    });
-    sizes.sum()
-}
-
-struct Bar(ProgressBar);
-
-impl Bar {
-    /// Draws only where standard error is a terminal.
-    fn new(total: u64) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let style = "{bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self(bar)
+        let of_volume = files.iter().map(size).sum::<u64>();
+        // `MANIFEST` is a pack too.
+        packs += files.iter().filter(|name| name.ends_with(".pack") || name.ends_with(MANIFEST)).count() as u64;
+        bytes += of_volume;
+        painter.begins(volume.header().number, dir, of_volume);
     }
-}
-
-impl Monitor for Bar {
-    fn bytes(&self, count: u64) {
-        self.0.inc(count);
-    }
-
-    fn files(&self, _count: u64) {}
-
-    fn message(&self, text: &str) {
-        self.0.println(text);
-    }
+    Monitor::expects(painter, packs, bytes);
 }
 
 fn text(report: &Report) -> Result<String, std::fmt::Error> {

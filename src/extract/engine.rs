@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -16,9 +15,10 @@ use crate::extract::file::FileJob;
 use crate::extract::node::Sink;
 use crate::extract::plan::{PieceJob, Planner};
 use crate::extract::survey::{Survey, is_selected};
-use crate::extract::{Done, Options, Outcome, Progress};
+use crate::extract::{Done, Options, Outcome};
 use crate::format::record::{Entry, EntryType, Record};
-use crate::format::{FRAME_PLAIN_BYTES_MAX, PACK_HEADER_BYTES, PackHeader};
+use crate::format::{FRAME_PLAIN_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, stored_len};
+use crate::monitor::Monitor;
 use crate::sys::Access;
 use crate::sys::budget::Permit;
 use crate::sys::target::TargetRoot;
@@ -58,19 +58,19 @@ pub fn extract(
     volumes: &[(Volume, Keyring)],
     target: &Path,
     options: &Options,
-    progress: &Progress,
+    monitor: &dyn Monitor,
 ) -> Result<Outcome, Error> {
     check_jobs(volumes)?;
     // One frame, sealed and plain, must always fit, or nothing would ever move.
     let largest_bytes = frame_cost_bytes(FRAME_PLAIN_BYTES_MAX, FRAME_PLAIN_BYTES_MAX);
     options.budget.try_acquire(largest_bytes).map_err(|source| Error::Budget { source })?;
     let survey = Survey::of(volumes, options);
-    progress.bytes_total.store(survey.bytes, Ordering::Relaxed);
+    monitor.expects(survey.files, survey.bytes);
     if options.dry_run {
         return Ok(dry_run(volumes, survey, options));
     }
     let root = TargetRoot::open(target).map_err(|source| Error::Target { path: target.to_path_buf(), source })?;
-    let sink = Sink::new(&root, options, progress);
+    let sink = Sink::new(&root, options, monitor);
     let mut planner = Planner::new(&survey, options);
     run(volumes, &mut planner, &sink);
     let is_stopped = options.stop.is_set();
@@ -113,7 +113,9 @@ fn run(volumes: &[(Volume, Keyring)], planner: &mut Planner<'_>, sink: &Sink<'_>
         }
         drop(tasks);
         for (volume, keyring) in volumes {
-            for number in numbers(volume, sink) {
+            let packs = numbers(volume, sink);
+            sink.monitor.begins(volume.header().number, volume.root(), stored_bytes(volume, &packs));
+            for number in packs {
                 if sink.options.stop.is_set() {
                     return;
                 }
@@ -121,9 +123,16 @@ fn run(volumes: &[(Volume, Keyring)], planner: &mut Planner<'_>, sink: &Sink<'_>
                     sink.problem(Problem::volume(error));
                 }
             }
+            sink.monitor.ends(volume.header().number);
         }
         drop(send);
     });
+}
+
+/// Length of packs.
+fn stored_bytes(volume: &Volume, packs: &[u32]) -> u64 {
+    let size = |number: &u32| volume.fs().stat(&volume::pack_path(volume.root(), *number)).map_or(0, |stat| stat.len);
+    packs.iter().map(size).sum()
 }
 
 fn numbers(volume: &Volume, sink: &Sink<'_>) -> Vec<u32> {
@@ -223,6 +232,7 @@ fn forward(
         tracing::debug!(%error, "a frame passes the budget");
         volume::Error::Limit { path: pack.path.clone(), what: "memory for one frame", found: cost_bytes, limit }
     })?;
+    sink.monitor.medium(pack.header.volume_number, stored_len(raw.header.body_bytes));
     let task = Task::Frame { raw, pack: Arc::clone(pack), jobs, _permit: permit };
     send.send(task).map_err(|_| Halt::Stopped)
 }

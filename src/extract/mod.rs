@@ -18,7 +18,6 @@ mod plan;
 mod survey;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 
 pub use crate::extract::engine::extract;
 pub use crate::extract::error::{Class, Error, Problem};
@@ -47,17 +46,6 @@ pub struct Options {
     pub stop: StopFlag,
     /// Only tell what would be done.
     pub dry_run: bool,
-}
-
-/// Counters for whoever shows progress; they only grow.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Plain bytes written. Unit: bytes.
-    pub bytes: AtomicU64,
-    /// Files finished.
-    pub files: AtomicU64,
-    /// Plain bytes there are to write; 0 until that is known. Unit: bytes.
-    pub bytes_total: AtomicU64,
 }
 
 /// What came of it.

@@ -6,12 +6,12 @@
 //! rest of an earlier run or the user asked for it, and a directory never. Callers: `file`, `engine`, `last`.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use crate::extract::error::{Class, Problem};
-use crate::extract::{Done, Options, Outcome, Progress};
+use crate::extract::{Done, Options, Outcome};
 use crate::format::record::{Attribute, Entry, EntryType};
+use crate::monitor::Monitor;
 use crate::sys::source::{Identity, SourceKind, UnixTime, Xattr};
 use crate::sys::target::{Meta, MetaProblem, Special, TargetFile, TargetRoot, is_unfinished};
 
@@ -19,7 +19,7 @@ use crate::sys::target::{Meta, MetaProblem, Special, TargetFile, TargetRoot, is_
 pub(super) struct Sink<'a> {
     pub(super) target: &'a TargetRoot,
     pub(super) options: &'a Options,
-    progress: &'a Progress,
+    pub(super) monitor: &'a dyn Monitor,
     outcome: Mutex<Outcome>,
 }
 
@@ -36,8 +36,8 @@ pub(super) enum Standing<'a> {
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(target: &'a TargetRoot, options: &'a Options, progress: &'a Progress) -> Self {
-        Self { target, options, progress, outcome: Mutex::default() }
+    pub(super) fn new(target: &'a TargetRoot, options: &'a Options, monitor: &'a dyn Monitor) -> Self {
+        Self { target, options, monitor, outcome: Mutex::default() }
     }
 
     pub(super) fn into_outcome(self) -> Outcome {
@@ -53,7 +53,7 @@ impl<'a> Sink<'a> {
     }
 
     pub(super) fn add_bytes(&self, bytes: u64) {
-        self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.monitor.bytes(bytes);
     }
 
     /// Makes an entry. `None` if the wanted one is there already.
@@ -92,7 +92,7 @@ impl<'a> Sink<'a> {
     pub(super) fn finish_file(&self, file: &TargetFile, entry: &Entry) {
         let xattrs = xattrs(entry, self.options);
         let problems = file.finish(&meta(entry, self.options, &xattrs));
-        self.progress.files.fetch_add(1, Ordering::Relaxed);
+        self.monitor.files(1);
         let lost = u64::from(!self.options.set_id && entry.mode & SET_ID != 0);
         self.with(|outcome| {
             outcome.bytes = outcome.bytes.saturating_add(entry.size);

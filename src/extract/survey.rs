@@ -19,6 +19,8 @@ pub(super) struct Survey {
     deleted: HashMap<u64, u32>,
     /// Plain bytes of all selected files, other generations of changed files among them. Unit: bytes.
     pub(super) bytes: u64,
+    /// How many files these are.
+    pub(super) files: u64,
     /// Volumes that are missing packs their manifest names, or have none that can be read.
     pub(super) problems: Vec<Problem>,
 }
@@ -74,7 +76,7 @@ impl Survey {
     }
 
     fn open(&mut self, volume: &Volume, keyring: &Keyring, options: &Options, counts: bool) {
-        let bytes = self.bytes;
+        let (bytes, files) = (self.bytes, self.files);
         for number in volume.packs().unwrap_or_default() {
             let index = volume.open_pack(number, Access::Buffered).and_then(|pack| pack.index(keyring));
             // What cannot be read here cannot be read later either, and is told there.
@@ -83,7 +85,7 @@ impl Survey {
             }
         }
         if !counts {
-            self.bytes = bytes;
+            (self.bytes, self.files) = (bytes, files);
         }
     }
 
@@ -96,6 +98,7 @@ impl Survey {
                 }
                 if entry.entry_type == EntryType::File && is_selected(options, &entry.path, false) {
                     self.bytes = self.bytes.saturating_add(entry.size);
+                    self.files += 1;
                 }
             }
             Record::Deleted(gone) => {

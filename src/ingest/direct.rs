@@ -128,6 +128,9 @@ impl Line<'_, '_> {
             let page = lock(&self.run.job).unsent_page(after, PAGE)?;
             let Some(last) = page.last() else { break };
             after = *last;
+            if !self.walked.load(Ordering::Acquire) {
+                self.run.monitor.found(page.len() as u64, self.bytes_of(&page)?);
+            }
             for id in page {
                 if working.halt.is_set() || ready.send(id).is_err() {
                     return Err(Error::Stopped);
@@ -138,6 +141,13 @@ impl Line<'_, '_> {
             return Ok(());
         }
         intake::run(self.run, self.sources, &self.tops, ready, working.halt)
+    }
+
+    /// Content of entries that earlier runs took the digests of. Unit: bytes.
+    fn bytes_of(&self, page: &[u64]) -> Result<u64, Error> {
+        let job = lock(&self.run.job);
+        let sizes = page.iter().map(|id| Ok(job.staged_entry(*id)?.map_or(0, |entry| entry.size)));
+        sizes.sum()
     }
 
     fn read(&self, waiting: &channel::Receiver<u64>, working: &Working<'_, '_, '_>) -> Result<Vec<Finding>, Error> {

@@ -25,6 +25,15 @@ pub enum Error {
         #[source]
         source: RemoteError,
     },
+    /// The other end does not let us look, or cannot be reached.
+    #[error("{target} cannot be read")]
+    Unread {
+        /// Bucket and prefix.
+        target: String,
+        /// Why.
+        #[source]
+        source: Box<RemoteError>,
+    },
     /// The job was begun with another destination.
     #[error("this job goes to {recorded}, not to {asked}")]
     OtherDestination {
@@ -65,6 +74,7 @@ impl Error {
             Self::Job(error) => error.hint(),
             Self::Source(error) => error.hint(),
             Self::Remote { source, .. } => source.hint(),
+            Self::Unread { source, .. } => source.hint(),
             Self::OtherDestination { .. } => Some("one job has one destination; give the same --to"),
             Self::NothingSent => Some("packmule ingest or packmule send comes first"),
             Self::Stopped => Some("the same command resumes"),

@@ -9,6 +9,7 @@
 
 mod bundle;
 mod catalog;
+mod contents;
 mod direct;
 mod error;
 mod flow;
@@ -34,6 +35,7 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 
+pub use crate::ingest::contents::{InBucket, Vouched, bucket_contents};
 pub use crate::ingest::direct::{Sources, open_job, send};
 pub use crate::ingest::error::Error;
 pub use crate::ingest::hours::{Window, WindowError};
@@ -113,12 +115,18 @@ impl Default for Options {
 pub trait Monitor: Sync {
     /// What the server was found to do.
     fn endpoint(&self, endpoint: &Endpoint);
-    /// Plain bytes were read from volumes. Unit: bytes.
+    /// Plain bytes were read from volumes, or at the source. Unit: bytes.
     fn read(&self, bytes: u64);
     /// Objects reached their end; `bytes` are those of the objects that are there now. Unit: bytes.
     fn objects(&self, objects: u64, bytes: u64);
     /// A part of a larger object is there. Unit: bytes.
     fn part(&self, bytes: u64);
+    /// An object failed.
+    fn failed(&self) {}
+    /// There is more to send than was known. Unit: bytes.
+    fn found(&self, _entries: u64, _bytes: u64) {}
+    /// Everything there is to send is known.
+    fn walked(&self) {}
     /// Nothing is sent for so long, because the allowed hours are over.
     fn closed(&self, _for_now: std::time::Duration) {}
 }

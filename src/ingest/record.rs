@@ -243,7 +243,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
                         slot.settled(wanted.bytes);
                     }
                     state.tally.failed += 1;
-                    self.monitor.objects(1, 0);
+                    self.monitor.failed();
                 }
                 if is_new && state.tally.failures.len() < FAILURES_KEPT {
                     state.tally.failures.push(Failure { key: wanted.key.clone(), reason: reason.clone() });

@@ -56,6 +56,8 @@ impl Outcome {
 pub struct VolumeFacts {
     /// What the job knows of it.
     pub row: VolumeRow,
+    /// Whether nothing was ever committed on it: it has nothing to seal.
+    pub is_empty: bool,
     /// What the entries say; `None` when they were not asked.
     pub content: Option<VolumeContent>,
 }
@@ -197,9 +199,10 @@ impl Facts {
         }
     }
 
-    /// Volumes that are neither sealed nor erased.
+    /// Volumes that hold something and are neither sealed nor erased.
     pub fn unsealed(&self) -> impl Iterator<Item = &VolumeFacts> {
-        self.volumes.iter().filter(|volume| matches!(volume.row.state, VolumeState::Open | VolumeState::Full))
+        let takes_more = |volume: &VolumeFacts| matches!(volume.row.state, VolumeState::Open | VolumeState::Full);
+        self.volumes.iter().filter(move |volume| takes_more(volume) && !volume.is_empty)
     }
 }
 
@@ -252,8 +255,11 @@ pub(super) fn each_graded(
 
 /// The job's volumes.
 pub(super) fn volumes(job: &Job) -> Result<Vec<VolumeFacts>, Error> {
-    let rows = job.volumes()?;
-    Ok(rows.into_iter().map(|row| VolumeFacts { row, content: None }).collect())
+    let facts = |row: VolumeRow| {
+        let is_empty = row.state == VolumeState::Open && job.packs(row.volume.number)?.is_empty();
+        Ok(VolumeFacts { row, is_empty, content: None })
+    };
+    job.volumes()?.into_iter().map(facts).collect()
 }
 
 /// How volumes are opened by whom they are for: by the first recipient, else by the key service.

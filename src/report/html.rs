@@ -90,7 +90,10 @@ fn headline(facts: &Facts) -> String {
     let content = bytes(facts.ledger.present());
     match &facts.target {
         Some(target) => format!("{content}{from} into {target}"),
-        None => format!("{content}{from} onto {} volumes", facts.volumes.len()),
+        None => {
+            let count = facts.volumes.iter().filter(|volume| !volume.is_empty).count();
+            format!("{content}{from} onto {count} volume{}", if count == 1 { "" } else { "s" })
+        }
     }
 }
 
@@ -172,12 +175,14 @@ fn volumes(facts: &Facts) -> Markup {
     html! {
         section aria-labelledby="volumes" {
             h2 id="volumes" { "Volumes" }
-            div class="scroll" { table {
+            div class="scroll" { table class="wide" {
                 caption { "A sealed volume was read back from the medium and compared; the SHA-256 is that of its SHA256SUMS." }
                 thead {
                     tr {
                         th scope="col" class="number" { "No." } th scope="col" { "State" } th scope="col" { "Drive" }
-                        th scope="col" class="number" { "Entries" } th scope="col" class="number" { "Not arrived" } th scope="col" { "Seal" }
+                        th scope="col" class="number" { "Entries" }
+                        @if facts.stage == Stage::Completion { th scope="col" class="number" { "Not arrived" } }
+                        th scope="col" { "Seal" }
                     }
                 }
                 tbody { @for volume in &facts.volumes { (volume_row(facts.stage, volume)) } }
@@ -195,8 +200,10 @@ fn volume_row(stage: Stage, facts: &VolumeFacts) -> Markup {
             td { span class={ "pill " (row.state.name()) } { (row.state.name()) } }
             td { (drive.join(" ")) " " code { (volume.path.display()) } }
             td class="number" { (number(facts.content.map(|content| content.entries))) }
-            @let missing = facts.content.filter(|_| stage == Stage::Completion).map(|content| content.not_arrived);
-            td class={ "number" @if missing.is_some_and(|count| count > 0) { " missing" } } { (number(missing)) }
+            @if stage == Stage::Completion {
+                @let missing = facts.content.map(|content| content.not_arrived);
+                td class={ "number" @if missing.is_some_and(|count| count > 0) { " missing" } } { (number(missing)) }
+            }
             td {
                 @if let Some(sealing) = &row.sealing {
                     (moment(sealing.at)) ", " (sealing.read_back) ", " (units::Bytes::new(sealing.file_bytes).decimal())

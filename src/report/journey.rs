@@ -66,9 +66,10 @@ fn chart(journal: &Journal) -> Markup {
     let (mean, peak) = (units::BytesPerSecond::new(mean), units::BytesPerSecond::new(peak.max(mean)));
     let alt = format!("Throughput of the run of {begun}: {mean} on average, {peak} at most");
     html! {
-        figure class="journey" style="margin: 0 0 1.2em" {
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(alt) preserveAspectRatio="none" style="width: 100%; height: 96px; fill: currentColor; opacity: .75; display: block; border-bottom: 1px solid currentColor" {
-                (PreEscaped(bars))
+        figure class="journey" {
+            @if !journal.steps_bytes.is_empty() {
+                p class="unit peak" aria-hidden="true" { (peak) }
+                svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(alt) preserveAspectRatio="none" { (PreEscaped(bars)) }
             }
             figcaption class="unit" {
                 (journal.command) " of " (begun) ": " (units::Count::new(journal.objects)) " objects, " (units::Bytes::new(journal.bytes))
@@ -82,8 +83,8 @@ fn chart(journal: &Journal) -> Markup {
 fn objects(title: &str, found: &[&Notable]) -> Markup {
     html! {
         @if !found.is_empty() {
-            div class="scroll" style="margin-top: 1.2em" {
-                table {
+            div class="scroll" {
+                table class="wide" {
                     caption { (title) }
                     thead { tr { th scope="col" { "Key" } th scope="col" class="number" { "Size" } th scope="col" class="number" { "Time" } th scope="col" class="number" { "Repeated" } } }
                     tbody {

@@ -115,7 +115,7 @@ fn row(out: &mut String, name: &str, count: Count) -> std::fmt::Result {
 }
 
 fn volumes(facts: &Facts) -> String {
-    let count = facts.volumes.len();
+    let count = facts.volumes.iter().filter(|volume| !volume.is_empty).count();
     let noun = if count == 1 { "volume" } else { "volumes" };
     let sealed = if facts.unsealed().next().is_none() { ", sealed and read back" } else { "" };
     format!("{count} {noun}{sealed}")

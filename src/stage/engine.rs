@@ -133,7 +133,7 @@ impl Engine<'_> {
 
         self.feed(&dirs, &units_in)?;
         if self.fatal.is_some() {
-            self.shared.lanes.close(); // nobody waits for a volume that will not come
+            self.shared.lanes.abandon(); // nobody waits for a volume that will not come
         }
         drop(units_in); // workers end when the queue is empty
         drop(dirs); // and so does the walk, if it was not done

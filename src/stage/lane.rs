@@ -97,6 +97,8 @@ pub(super) struct Lane {
     state: Mutex<LaneState>,
     sealed_bytes: AtomicU64,
     held_bytes: AtomicU64,
+    /// The largest room that was asked for and that not even the empty volume has; 0 when told. Unit: bytes.
+    too_large_bytes: AtomicU64,
     /// Holds that somebody still has. A full lane is given to its writer to be closed when the last one goes.
     holds: AtomicU64,
     failed: AtomicBool,
@@ -136,6 +138,11 @@ pub(super) fn record_bytes(path_bytes: u64, records: u64) -> u64 {
     records * RECORD_BYTES + path_bytes * 2
 }
 
+/// What a claim takes at most, in a pack of its own. Unit: bytes.
+fn claim_bytes(bytes: u64, path_bytes: u64, records: u64) -> u64 {
+    bytes + record_bytes(path_bytes, records) + PACK_OVERHEAD_BYTES
+}
+
 /// Worst case of sealing `plain_bytes` in `frames` frames. Unit: bytes.
 pub(super) fn worst_bytes(plain_bytes: u64, frames: u64) -> u64 {
     plain_bytes + frames * (FRAME_HEADER_BYTES + INNER_BYTES + TAG_BYTES) as u64 + frames * FRAME_ALIGN
@@ -155,6 +162,7 @@ impl Lane {
             state: Mutex::new(LaneState { current: None, next_pack: setup.next_pack, is_full: false }),
             sealed_bytes: AtomicU64::new(setup.used_bytes),
             held_bytes: AtomicU64::new(0),
+            too_large_bytes: AtomicU64::new(0),
             holds: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             released: Condvar::new(),
@@ -220,10 +228,25 @@ impl Lane {
         self.writer.len()
     }
 
+    /// Whether so much would fit onto the volume if it were empty.
+    pub(super) fn could_hold(&self, bytes: u64, path_bytes: u64, records: u64) -> bool {
+        claim_bytes(bytes, path_bytes, records) <= self.capacity_bytes
+    }
+
+    /// The largest room that was asked for in vain since the last question, on a volume that never had it. Unit: bytes.
+    pub(super) fn take_too_large(&self) -> Option<u64> {
+        Some(self.too_large_bytes.swap(0, Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
     /// Claims room for `bytes` and `records`. Waits while claims of others may still turn out smaller than their worst
-    /// case; `None` once it is certain that this does not fit, which makes the lane full.
+    /// case; `None` once it is certain that this does not fit, which makes the lane full: unless it would not even fit onto
+    /// the empty volume, which says nothing about what else does.
     pub(super) fn hold(self: &Arc<Self>, bytes: u64, path_bytes: u64, records: u64) -> Option<Arc<Hold>> {
-        let bytes = bytes + record_bytes(path_bytes, records) + PACK_OVERHEAD_BYTES;
+        if !self.could_hold(bytes, path_bytes, records) {
+            self.too_large_bytes.fetch_max(bytes, Ordering::Relaxed);
+            return None;
+        }
+        let bytes = claim_bytes(bytes, path_bytes, records);
         let mut state = lock(&self.state);
         loop {
             if state.is_full || self.has_failed() {

@@ -2,7 +2,8 @@
 //!
 //! Owns: who gets which lane, and waiting when all are full. Does not own: where a further volume comes from (`engine`,
 //! `rack`). Invariants: whoever waits here holds no room on any lane and no memory, so that full lanes can be closed and
-//! sealed meanwhile; each time all lanes are full, a further volume is asked for once. Callers: workers, the engine.
+//! sealed meanwhile; each time no lane has room, a further volume is asked for once; a volume too small for one file still
+//! takes others, also when no further volume comes. Callers: workers, the engine.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,7 @@ struct State {
     open: Vec<Arc<Lane>>,
     is_asked: bool,
     is_closed: bool,
+    is_abandoned: bool,
 }
 
 /// All lanes of a run.
@@ -52,6 +54,18 @@ impl Lanes {
     pub(super) fn close(&self) {
         lock(&self.state).is_closed = true;
         self.changed.notify_all();
+    }
+
+    /// Nothing more is to be put anywhere.
+    pub(super) fn abandon(&self) {
+        lock(&self.state).is_abandoned = true;
+        self.close();
+    }
+
+    /// Whether nothing more can be put anywhere: no further volume comes, and those at hand are full or have failed.
+    pub(super) fn is_over(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_abandoned || state.is_closed && state.open.iter().all(|lane| lane.is_out())
     }
 
     /// Whether somebody found no room and no further volume came.
@@ -82,7 +96,7 @@ impl Lanes {
         lanes.iter().find_map(|lane| lane.hold(room.bytes, room.path_bytes, room.records))
     }
 
-    /// Claims room; when all lanes are full, asks for a further volume and waits for it.
+    /// Claims room; when no lane has it, asks for a further volume and waits for it.
     pub(super) fn hold(&self, room: Room, stop: &StopFlag, ask: impl Fn()) -> Result<Arc<Hold>, Halt> {
         loop {
             if let Some(hold) = self.try_hold(room) {
@@ -95,7 +109,8 @@ impl Lanes {
             if stop.is_set() {
                 return Err(Halt::Stopped);
             }
-            if state.open.iter().any(|lane| !lane.is_out()) {
+            let could = |lane: &Arc<Lane>| lane.could_hold(room.bytes, room.path_bytes, room.records);
+            if state.open.iter().any(|lane| !lane.is_out() && could(lane)) {
                 continue; // it came meanwhile
             }
             if !state.is_asked {

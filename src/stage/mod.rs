@@ -405,7 +405,7 @@ fn run_engine(
     };
     let result = engine.run(roots, walk);
     if result.is_err() {
-        shared.lanes.close();
+        shared.lanes.abandon();
         for lane in shared.lanes.all() {
             lane.fail();
             lane.finish();

@@ -45,6 +45,13 @@ pub enum VolumeEvent {
     },
     /// Nothing more fits; it is sealed while others are filled.
     Full,
+    /// It would not even have room for something if it were empty; it takes what is smaller.
+    TooSmall {
+        /// What may be written to it. Unit: bytes.
+        capacity_bytes: u64,
+        /// What the file, or the part of it that one volume must take, may need. Unit: bytes.
+        needs_bytes: u64,
+    },
     /// A place for a further volume cannot be used.
     Refused {
         /// Where it is.

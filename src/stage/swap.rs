@@ -12,6 +12,12 @@ use crate::volume::SealReport;
 impl Engine<'_> {
     /// Brings a further volume: the next that waits, or one that is asked for. When there is none, whoever waits is told.
     pub(super) fn next_volume(&mut self, refused: Option<String>) -> Result<(), Error> {
+        for lane in self.shared.lanes.all() {
+            if let Some(needs_bytes) = lane.take_too_large() {
+                let event = VolumeEvent::TooSmall { capacity_bytes: lane.capacity_bytes, needs_bytes };
+                self.rack.monitor.volume(lane.number(), &event);
+            }
+        }
         if !self.all_lanes_failed() {
             if let Some(lane) = self.rack.open_next(self.job) {
                 self.take_part(lane);

@@ -67,7 +67,7 @@ impl<E: Into<Error>> From<E> for Halt {
 impl Shared {
     /// Whether workers should take no more units.
     pub(super) fn is_over(&self) -> bool {
-        self.stop.is_set() || self.lanes.is_closed()
+        self.stop.is_set() || self.lanes.is_over()
     }
 
     /// Claims room, and waits for a further volume when all are full. Whoever calls this holds neither room nor memory.

@@ -122,7 +122,7 @@ impl Check<'_> {
                 Ok((bytes, _, sha256, way)) => {
                     self.outcome.facts.bytes += bytes;
                     self.way = self.way.weaker(way);
-                    self.context.monitor.bytes(bytes);
+                    self.context.monitor.volume_bytes(self.number(), bytes);
                     self.outcome.findings.extend(self.surface.compare_sum(self.number(), &file, &sha256));
                 }
                 Err(error) => self.outcome.findings.push(unreadable(self.number(), &file, &error)),

@@ -118,7 +118,7 @@ pub(super) fn walk(mut frames: FrameWalk, walking: &Walking<'_>, mut take: impl 
         state.walked.damaged = true;
     }
     let (crc64, sha256) = frames.finish()?;
-    walking.monitor.bytes(file_bytes.saturating_sub(state.read_bytes));
+    walking.monitor.volume_bytes(walking.volume, file_bytes.saturating_sub(state.read_bytes));
     Ok(Walked { crc64, sha256, ..state.walked })
 }
 
@@ -143,7 +143,7 @@ impl State<'_, '_> {
     fn frame(&mut self, offset: u64, header: FrameHeader, body: Vec<u8>) -> Option<Group> {
         self.walked.frames += 1;
         let end = header.end(offset);
-        self.walking.monitor.bytes(end.saturating_sub(self.read_bytes));
+        self.walking.monitor.volume_bytes(self.walking.volume, end.saturating_sub(self.read_bytes));
         self.read_bytes = end;
         self.check_order(offset, &header);
         let stored = self.store(offset, header, body);

@@ -117,6 +117,72 @@ fn diff_finds_every_kind_of_difference_and_nothing_else() {
     assert_eq!(lines(&thorough.stdout), expected);
 }
 
+/// Lines of `diff --json`: path and difference, and the counts at the end.
+fn differences(story: &Story, args: &str, code: i32) -> (Vec<(String, String)>, serde_json::Value) {
+    let output =
+        story.run(&format!("packmule diff /mnt/a /mnt/b {KEY} --json --with-bucket s3://lab-archive/p {args}"));
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts = lines.pop().unwrap();
+    let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    (lines.iter().map(|line| (word(&line["path"]), word(&line["difference"]))).collect(), counts)
+}
+
+#[test]
+fn a_bucket_is_compared_without_the_job_that_filled_it() {
+    let story = Story::new();
+    std::fs::write(story.path("data/notes/odd\nname%20"), "odd").unwrap();
+    std::fs::hard_link(story.path("data/notes/7.txt"), story.path("data/notes/seven.txt")).unwrap();
+    story.succeed(
+        "packmule stage /data --volume /mnt/a --volume /mnt/b --job ~/jobs/lab --unlock-code-file code.txt
+         packmule ingest /mnt/a /mnt/b --to s3://lab-archive/p --job ~/jobs/lab --unlock-code-file code.txt
+         rm -r ~/jobs",
+    );
+    let (none, counts) = differences(&story, "", 0);
+    assert!(none.is_empty() && counts["same"] == 36 && counts["same_crc64"] == 0, "{none:?} {counts}");
+    let (none, counts) = differences(&story, "--content", 0);
+    assert!(
+        none.is_empty() && counts["same_crc64"] == 36,
+        "every object by the server's own checksum: {none:?} {counts}"
+    );
+    let text = story.succeed(&format!("packmule diff /mnt/a /mnt/b {KEY} --with-bucket s3://lab-archive/p --content"));
+    assert!(text.contains("36 the same (36 by the CRC-64/NVME the server keeps), 0 different"), "{text}");
+
+    story.put("p/notes/1.txt", &b"x".repeat(std::fs::read(story.path("data/notes/1.txt")).unwrap().len()));
+    story.put("p/notes/2.txt", b"shorter");
+    story.put("p/besides", b"not ours");
+    story.delete("p/notes/3.txt");
+    let is = |path: &str, difference: &str| (path.to_owned(), difference.to_owned());
+    let by_length = vec![is("besides", "there-only"), is("notes/2.txt", "size"), is("notes/3.txt", "on-volumes-only")];
+    assert_eq!(differences(&story, "", 3).0, by_length);
+    let by_content = [vec![by_length[0].clone(), is("notes/1.txt", "content")], by_length[1..].to_vec()].concat();
+    assert_eq!(differences(&story, "--content", 3).0, by_content);
+
+    let wrong = story.run(&format!("packmule diff /mnt/a /mnt/b {KEY} --with-bucket s3://no-such-bucket/p"));
+    assert_eq!(wrong.status.code(), Some(7), "{wrong:?}");
+    let wrong = story.run(&format!("packmule diff /mnt/a /mnt/b {KEY} --with-bucket lab-archive"));
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
+#[test]
+fn members_of_bundles_are_compared_by_what_the_index_notes() {
+    let story = Story::new();
+    story.succeed(
+        "packmule stage /data --volume /mnt/a --volume /mnt/b --job ~/jobs/lab --unlock-code-file code.txt
+         packmule ingest /mnt/a /mnt/b --to s3://lab-archive/p --job ~/jobs/lab --unlock-code-file code.txt --bundle 4MiB",
+    );
+    let (none, counts) = differences(&story, "--content", 0);
+    assert!(none.is_empty(), "{none:?}");
+    assert_eq!((&counts["same_noted"], &counts["same_crc64"]), (&31.into(), &3.into()), "{counts}");
+    // An archive without its index says of nothing where it is.
+    let index = story.keys().into_iter().find(|key| key.ends_with(".tar.jsonl")).unwrap();
+    story.delete(&index);
+    let (lost, _) = differences(&story, "", 3);
+    assert_eq!(lost.iter().filter(|(_, difference)| difference == "on-volumes-only").count(), 31, "{lost:?}");
+    assert_eq!(lost.iter().filter(|(_, difference)| difference == "there-only").count(), 1, "{lost:?}");
+}
+
 /// Whether a file system can be mounted here at all.
 #[cfg(feature = "mount")]
 fn can_mount() -> bool {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use packmule::digest::{combine, crc64, sha256, zeros};
-use packmule::extract::{Options, Outcome, Progress, extract};
+use packmule::extract::{Options, Outcome, extract};
 use packmule::format::record::{Content, Entry, EntryType, Extent, Piece, Record};
 use packmule::format::{FRAME_HEADER_BYTES, FrameKind, Inner};
+use packmule::monitor::Silent;
 use packmule::scan::{Rule, Selection};
 use packmule::sys::Access;
 use packmule::sys::budget::MemoryBudget;
@@ -79,7 +80,7 @@ impl Shelf {
             (volume, keyring)
         };
         let volumes: Vec<_> = numbers.iter().map(open).collect();
-        extract(&volumes, &self.target.path().join("out"), options, &Progress::default()).unwrap()
+        extract(&volumes, &self.target.path().join("out"), options, &Silent).unwrap()
     }
 
     pub fn extract(&self) -> Outcome {

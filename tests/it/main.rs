@@ -45,6 +45,7 @@ mod plan_schemas;
 mod plan_speed;
 mod plan_terms;
 mod program;
+mod progress_cli;
 mod proof;
 mod reconcile_job;
 mod recover_job;

@@ -35,6 +35,41 @@ fn a_full_volume_is_sealed_and_named_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn a_volume_smaller_than_a_file_says_so_takes_smaller_ones_and_the_job_ends_on_another() {
+    let desk = Desk::new();
+    desk.file("big", &noise(7, 5 * MIB));
+    for number in 0..5 {
+        desk.file(&format!("small{number}"), &noise(number, 20_000));
+    }
+    ["a", "b"].into_iter().for_each(|drive| desk.drive(drive));
+    let first = desk.stage_to(6, &["--volume", "a,size=3MB"]);
+    assert!(first.contains("volume 1 has room for 2.812 MB (2.682 MiB); what comes next needs 5.243 MB"), "{first}");
+    assert!(!first.contains("volume 1 is full"), "{first}");
+    assert!(first.contains("staged 6 entries, 100 kB") && first.contains("pending 1 entries, 5.24"), "{first}");
+    assert!(first.contains("volume 1 sealed") && first.contains("a further volume is needed"), "{first}");
+    let rest = desk.stage_to(0, &["--volume", "b"]);
+    assert!(rest.contains("done: everything is staged"), "{rest}");
+    assert_eq!(desk.restored("out", &["a", "b"]), files_below(&desk.at("src")));
+}
+
+#[test]
+fn a_volume_that_got_nothing_does_not_keep_a_job_from_being_complete() {
+    let desk = Desk::new();
+    desk.file("one", &noise(1, MIB));
+    ["a", "b"].into_iter().for_each(|drive| desk.drive(drive));
+    desk.stage_to(0, &["--volume", "a"]);
+    let mut job = packmule::job::Job::open(&desk.at("job")).unwrap();
+    let first = job.volumes().unwrap().remove(0).volume;
+    let id = packmule::format::VolumeId([7; 16]);
+    let second = packmule::job::NewVolume { number: 2, id, path: desk.at("b"), ..first };
+    job.batch_durable(|tx| tx.add_volume(&second)).unwrap();
+    drop(job);
+    let status = desk.run(&["status", "--job", "job"]);
+    assert!(said(&status).contains("all staged on 1 volume, sealed and read back"), "{}", said(&status));
+    assert!(!said(&status).contains("packmule stage"), "{}", said(&status));
+}
+
+#[test]
 fn one_by_one_each_is_full_before_the_next_is_begun() {
     let desk = desk();
     let said =

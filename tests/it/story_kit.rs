@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use packmule::digest::crc64;
+use packmule::ingest::remote::{Claim, Metadata, ObjectStore, Put, S3Store, Target, connect};
 use packmule::s3d::{Credentials, Options, Server};
 
 /// Bucket of all examples.
@@ -37,6 +39,37 @@ impl Story {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Does something to the bucket behind the program's back.
+    fn meddle<T>(&self, work: impl AsyncFnOnce(&S3Store) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let target = Target {
+            bucket: BUCKET.to_owned(),
+            endpoint_url: Some(self.server.endpoint()),
+            region: Some("us-east-1".to_owned()),
+            credentials: Some(("key".to_owned(), "secret".to_owned())),
+            ..Target::default()
+        };
+        runtime.block_on(async { work(&connect(target).await).await })
+    }
+
+    /// Puts an object into the bucket, over what is there.
+    pub fn put(&self, key: &str, body: &[u8]) {
+        let (key, claim, body) = (key.to_owned(), Some(Claim::Crc64(crc64(body))), body.to_vec().into());
+        let put = Put { key, body, claim, metadata: Metadata::new(), overwrite: true };
+        self.meddle(async |store| store.put(put).await).unwrap();
+    }
+
+    /// Removes an object.
+    pub fn delete(&self, key: &str) {
+        self.meddle(async |store| store.delete(key).await).unwrap();
+    }
+
+    /// All keys of the bucket.
+    pub fn keys(&self) -> Vec<String> {
+        let (objects, _) = self.meddle(async |store| store.list("", None).await).unwrap();
+        objects.into_iter().map(|object| object.key).collect()
     }
 
     /// Runs a line, or several, in a shell.

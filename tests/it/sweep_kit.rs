@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use packmule::crypto::{Identities, new_identity};
 use packmule::digest::sha256;
-use packmule::extract::{Progress, extract};
+use packmule::extract::extract;
 use packmule::format::record::Problem;
 use packmule::format::{FooterKeys, FrameHeader, FrameKind, PackHeader};
 use packmule::job::{Job, SIGNING_KEY, State};
@@ -309,7 +309,7 @@ impl Scene {
         let _ = std::fs::remove_dir_all(&back);
         let mut options = extract_kit::options();
         options.owner = true;
-        let outcome = extract(&volumes, &back, &options, &Progress::default()).unwrap();
+        let outcome = extract(&volumes, &back, &options, &Silent).unwrap();
         let (expected, found) = (tree::describe(&self.source()), tree::describe(&back));
         assert_eq!(expected, found, "{context}: {:#?}", outcome.problems);
         outcome.problems

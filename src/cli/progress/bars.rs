@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cli::progress::snapshot::{Snapshot, VolumeSnapshot, VolumeStanding};
-use crate::cli::progress::text::{duration, verb};
+use crate::cli::progress::text::{duration, things, verb};
 use crate::units::{Bytes, Count};
 
 /// Below so many columns only the figures are shown.
@@ -17,6 +17,7 @@ pub(super) struct Bars {
     total: ProgressBar,
     volumes: BTreeMap<u32, ProgressBar>,
     is_narrow: bool,
+    is_hidden: bool,
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -34,12 +35,24 @@ impl Bars {
         } else {
             "{spinner} {percent:>3}% {wide_bar} {msg}"
         }));
-        Self { all, total, volumes: BTreeMap::new(), is_narrow }
+        Self { all, total, volumes: BTreeMap::new(), is_narrow, is_hidden: false }
     }
 
     /// Prints a line above the bars.
+    #[expect(clippy::print_stderr, reason = "the command line is the layer that prints")]
     pub(super) fn say(&self, line: &str) {
-        drop(self.all.println(line));
+        if self.is_hidden {
+            eprintln!("{line}");
+        } else {
+            drop(self.all.println(line));
+        }
+    }
+
+    /// Takes the bars away until the next picture.
+    pub(super) fn hide(&mut self) {
+        if !std::mem::replace(&mut self.is_hidden, true) {
+            drop(self.all.clear());
+        }
     }
 
     pub(super) fn clear(&self) {
@@ -48,6 +61,7 @@ impl Bars {
     }
 
     pub(super) fn paint(&mut self, now: &Snapshot) {
+        self.is_hidden = false;
         // What is read but not committed moves the bar; the figure beside it is what is committed.
         self.total.set_length(now.found_bytes.max(1));
         self.total.set_position(now.read_bytes.max(now.done_bytes).min(now.found_bytes));
@@ -82,7 +96,8 @@ fn total(now: &Snapshot, is_narrow: bool) -> String {
     if is_narrow {
         return format!("{pace}{left}");
     }
-    let entries = format!("{} of {}{more} {}", Count::new(now.done_entries), Count::new(now.found_entries), verb(now));
+    let (done, found) = (Count::new(now.done_entries), Count::new(now.found_entries));
+    let entries = format!("{done} of {found}{more} {} {}", things(now), verb(now));
     let waits = now.bottleneck.as_ref().map(|bottleneck| format!(", {bottleneck}")).unwrap_or_default();
     format!(
         "{} of {}{more}, {entries}, {pace}{left}{waits}",
@@ -93,9 +108,10 @@ fn total(now: &Snapshot, is_narrow: bool) -> String {
 
 fn of_volume(volume: &VolumeSnapshot) -> String {
     match volume.state {
-        VolumeStanding::Writing | VolumeStanding::ReadingBack => {
+        VolumeStanding::Writing | VolumeStanding::Reading | VolumeStanding::ReadingBack => {
             let (bytes, total) = (Bytes::new(volume.bytes).decimal(), Bytes::new(volume.total_bytes).decimal());
-            format!("{bytes} of {total} {}", volume.state.word())
+            let pace = Bytes::new(volume.bytes_per_s).decimal();
+            format!("{bytes} of {total}, {pace}/s, {}", volume.state.word())
         }
         state => state.word().to_owned(),
     }

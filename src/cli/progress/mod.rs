@@ -86,6 +86,8 @@ pub(super) struct Board {
     volumes: Mutex<Volumes>,
     pace: Mutex<Pace>,
     volume_paces: Mutex<BTreeMap<u32, Pace>>,
+    /// Somebody is asked something: nothing is painted over the question.
+    asks: AtomicBool,
     says: Mutex<Vec<String>>,
     bottleneck: Mutex<Option<String>>,
     events: Events,
@@ -113,6 +115,7 @@ impl Board {
             volumes: Mutex::default(),
             pace: Mutex::default(),
             volume_paces: Mutex::default(),
+            asks: AtomicBool::new(false),
             says: Mutex::default(),
             bottleneck: Mutex::default(),
             events,
@@ -131,7 +134,9 @@ impl Board {
             (load(&self.done_entries), load(&self.done_bytes), load(&self.read_bytes));
         let (found_entries, found_bytes) = (load(&self.found_entries), load(&self.found_bytes));
         let (bytes_per_s, entries_per_s) = lock(&self.pace).note(now, read_bytes, done_entries);
-        let left = (found_bytes.saturating_sub(read_bytes), found_entries.saturating_sub(done_entries));
+        // What has a problem is not waited for.
+        let settled = done_entries + load(&self.problem_count);
+        let left = (found_bytes.saturating_sub(read_bytes), found_entries.saturating_sub(settled));
         Snapshot {
             progress: self.progress,
             elapsed_s: now.as_secs(),
@@ -200,9 +205,23 @@ impl Painter {
         self.board.events.ended(exit, message);
     }
 
+    /// Tells everyone that the run failed; gives the failure back.
+    pub(super) fn failed(&self, failure: super::Failure) -> super::Failure {
+        self.ended(failure.exit, &super::exit::chain(&failure));
+        failure
+    }
+
     /// Problems met, the first thousand of them.
     pub(super) fn problems(&self) -> MutexGuard<'_, Vec<Problem>> {
         lock(&self.board.problems)
+    }
+
+    /// Takes the bars away while somebody is asked something.
+    pub(super) fn asking<T>(&self, ask: impl FnOnce() -> T) -> T {
+        self.board.asks.store(true, Ordering::Release);
+        let answer = ask();
+        self.board.asks.store(false, Ordering::Release);
+        answer
     }
 
     /// Says a line beside the bars.
@@ -243,9 +262,15 @@ impl Canvas {
         let mut last = board.clock.monotonic();
         loop {
             let ends = is_over.load(Ordering::Acquire);
+            let asks = board.asks.load(Ordering::Acquire);
+            if asks {
+                surface.hide();
+            }
             std::mem::take(&mut *lock(&board.says)).into_iter().for_each(|line| surface.say(line));
             let now = board.snapshot();
-            surface.paint(&now);
+            if !asks {
+                surface.paint(&now);
+            }
             let is_due = board.clock.monotonic().saturating_sub(last) >= self.every;
             if is_due || ends {
                 self.write(&now, is_due);
@@ -312,6 +337,13 @@ impl Surface {
             #[cfg(feature = "screen")]
             Self::Screen(screen) => screen.paint(now),
             Self::Plain | Self::Silent => {}
+        }
+    }
+
+    /// Takes away what would be painted over.
+    fn hide(&mut self) {
+        if let Self::Bars(bars) = self {
+            bars.hide();
         }
     }
 

@@ -1,6 +1,8 @@
-//! What `stage` and `ingest` tell, as counts.
+//! What long runs tell, as counts.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::cli::events::Happening;
 use crate::cli::progress::snapshot::{VolumeSnapshot, VolumeStanding};
@@ -8,6 +10,7 @@ use crate::cli::progress::{PROBLEMS_KEPT, Painter, lock};
 use crate::format::record::Problem;
 use crate::ingest;
 use crate::ingest::remote::probe::Endpoint;
+use crate::monitor::Monitor;
 use crate::stage::{self, Bottleneck, VolumeEvent};
 use crate::units::Bytes;
 
@@ -99,6 +102,13 @@ impl stage::Monitor for Painter {
                 self.board.say(what);
                 self.change(number, |volume| volume.state = VolumeStanding::Full);
             }
+            VolumeEvent::TooSmall { capacity_bytes, needs_bytes } => {
+                let (room, needs) = (Bytes::new(*capacity_bytes), Bytes::new(*needs_bytes));
+                self.board.say(format!(
+                    "volume {number} has room for {room}; what comes next needs {needs} in one place, so only smaller files \
+                     are put on it"
+                ));
+            }
             VolumeEvent::Refused { path, reason } => {
                 self.board.say(format!("{} cannot be used: {reason}", path.display()));
             }
@@ -151,4 +161,70 @@ impl ingest::Monitor for Painter {
     }
 
     fn part(&self, _bytes: u64) {}
+
+    fn failed(&self) {
+        self.board.problem_count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn found(&self, entries: u64, bytes: u64) {
+        self.board.found_entries.fetch_add(entries, Ordering::Relaxed);
+        self.board.found_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn walked(&self) {
+        self.board.is_counted.store(true, Ordering::Relaxed);
+    }
+
+    fn closed(&self, for_now: Duration) {
+        let minutes = for_now.as_secs().div_ceil(60);
+        self.board.say(format!("outside the allowed hours; sending goes on in {minutes} minutes"));
+    }
+}
+
+impl Monitor for Painter {
+    fn expects(&self, files: u64, bytes: u64) {
+        Self::expects(self, files, bytes);
+    }
+
+    fn begins(&self, volume: u32, path: &Path, bytes: u64) {
+        self.change(volume, |volume| {
+            volume.path = path.display().to_string();
+            volume.state = VolumeStanding::Reading;
+            volume.total_bytes = bytes;
+        });
+    }
+
+    fn medium(&self, volume: u32, bytes: u64) {
+        self.change(volume, |volume| volume.bytes += bytes);
+    }
+
+    fn ends(&self, volume: u32) {
+        self.change(volume, |volume| {
+            volume.state = VolumeStanding::Read;
+            volume.bytes = volume.total_bytes;
+        });
+    }
+
+    fn bytes(&self, count: u64) {
+        self.board.read_bytes.fetch_add(count, Ordering::Relaxed);
+        self.board.done_bytes.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn volume_bytes(&self, volume: u32, count: u64) {
+        Monitor::bytes(self, count);
+        self.change(volume, |volume| {
+            volume.bytes += count;
+            if volume.bytes >= volume.total_bytes {
+                volume.state = VolumeStanding::Read;
+            }
+        });
+    }
+
+    fn files(&self, count: u64) {
+        self.board.done_entries.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn message(&self, text: &str) {
+        self.board.say(text.to_owned());
+    }
 }

@@ -8,18 +8,20 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Modifier, Style};
+use ratatui::layout::{Alignment, Constraint, Layout, Margin, Rect};
+use ratatui::style::{Style, Stylize as _};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, BorderType, Gauge, Paragraph};
-use ratatui::{Frame, Terminal};
+use ratatui::widgets::{Block, BorderType, LineGauge, Paragraph};
+use ratatui::{Frame, Terminal, symbols};
 
 use crate::cli::progress::snapshot::{Snapshot, VolumeSnapshot, VolumeStanding};
-use crate::cli::progress::text::{duration, verb};
+use crate::cli::progress::text::{duration, things, verb};
 use crate::units::{Bytes, Count};
 
-/// Width and height of a tile.
+/// Least width, and height, of a tile.
 const TILE: (u16, u16) = (38, 6);
+/// Between a frame and what is in it.
+const MARGIN: Margin = Margin { horizontal: 1, vertical: 0 };
 /// Messages shown below the tiles.
 const MESSAGES: u16 = 5;
 
@@ -58,31 +60,31 @@ impl Screen {
 
 fn draw(frame: &mut Frame<'_>, now: &Snapshot, messages: &[String]) {
     let [head, tiles, foot] =
-        Layout::vertical([Constraint::Length(5), Constraint::Min(TILE.1), Constraint::Length(MESSAGES + 1)])
+        Layout::vertical([Constraint::Length(5), Constraint::Min(TILE.1), Constraint::Length(MESSAGES + 2)])
             .areas(frame.area());
     draw_total(frame, head, now);
-    for (volume, area) in now.volumes.iter().zip(places(tiles)) {
-        draw_tile(frame, area, volume);
-    }
-    let from = messages.len().saturating_sub(usize::from(MESSAGES));
-    let lines: Vec<Line<'_>> = messages[from..].iter().map(|line| Line::raw(line.as_str())).collect();
-    frame.render_widget(Paragraph::new(lines), foot);
+    draw_tiles(frame, tiles, &now.volumes);
+    draw_messages(frame, foot, messages);
+}
+
+fn framed(title: String) -> Block<'static> {
+    Block::bordered().border_type(BorderType::Rounded).border_style(Style::new().dim()).title(title.bold())
 }
 
 fn draw_total(frame: &mut Frame<'_>, area: Rect, now: &Snapshot) {
     let more = if now.is_counted { "" } else { "+" };
-    let title = format!(" packmule {} ", now.progress);
-    let block = Block::bordered().border_type(BorderType::Rounded).title(title);
-    let [bar, figures, last] = Layout::vertical([Constraint::Length(1); 3]).areas(block.inner(area));
+    let block = framed(format!(" packmule {} ", now.progress));
+    let [bar, figures, last] = Layout::vertical([Constraint::Length(1); 3]).areas(block.inner(area).inner(MARGIN));
     frame.render_widget(block, area);
     let done = now.read_bytes.max(now.done_bytes).min(now.found_bytes);
-    frame.render_widget(gauge(done, now.found_bytes), bar);
+    draw_bar(frame, bar, done, now.found_bytes, Style::new().cyan());
     let counts = format!(
-        "{} of {}{more}   {} of {}{more} entries {}",
+        "{} of {}{more}   {} of {}{more} {} {}",
         Bytes::new(now.done_bytes).decimal(),
         Bytes::new(now.found_bytes).decimal(),
         Count::new(now.done_entries),
         Count::new(now.found_entries),
+        things(now),
         verb(now),
     );
     frame.render_widget(Paragraph::new(counts), figures);
@@ -90,55 +92,110 @@ fn draw_total(frame: &mut Frame<'_>, area: Rect, now: &Snapshot) {
         Some(eta) => format!("   {} left", duration(eta)),
         None => String::new(),
     };
-    let mut line = vec![Span::raw(format!(
-        "{}/s   {} since the start{left}",
-        Bytes::new(now.bytes_per_s).decimal(),
-        duration(now.elapsed_s)
-    ))];
+    let pace = format!("{}/s", Bytes::new(now.bytes_per_s).decimal());
+    let mut line = vec![pace.bold(), Span::raw(format!("{left}   {} since the start", duration(now.elapsed_s)))];
+    if let Some(bottleneck) = &now.bottleneck {
+        line.push(Span::raw(format!("   {bottleneck}")).dim());
+    }
     if now.problems > 0 {
-        let text = format!("   {} with problems", Count::new(now.problems));
-        line.push(Span::styled(text, Style::new().add_modifier(Modifier::BOLD)));
+        line.push(Span::raw(format!("   {} with problems", Count::new(now.problems))).bold().yellow());
     }
     frame.render_widget(Paragraph::new(Line::from(line)), last);
 }
 
-fn gauge(done: u64, all: u64) -> Gauge<'static> {
+/// A bar with its percentage behind it: the figure never hides the end of the bar.
+fn draw_bar(frame: &mut Frame<'_>, area: Rect, done: u64, all: u64, style: Style) {
     let ratio = if all == 0 { 0.0 } else { (done as f64 / all as f64).clamp(0.0, 1.0) };
-    Gauge::default().ratio(ratio).label(format!("{:.0} %", ratio * 100.0)).use_unicode(true)
+    let [bar, figure] = Layout::horizontal([Constraint::Min(1), Constraint::Length(6)]).areas(area);
+    let gauge = LineGauge::default().ratio(ratio).label("").filled_style(style).unfilled_style(Style::new().dim());
+    let gauge = gauge.filled_symbol(symbols::line::THICK_HORIZONTAL).unfilled_symbol(symbols::line::HORIZONTAL);
+    frame.render_widget(gauge, bar);
+    frame.render_widget(Paragraph::new(format!("{:.0} %", ratio * 100.0)).alignment(Alignment::Right), figure);
 }
 
-/// Tiles from left to right, then down; those that do not fit are not shown.
+/// Tiles from left to right, then down. Those at work come first when not all fit, and the last place says how many do not.
+fn draw_tiles(frame: &mut Frame<'_>, area: Rect, volumes: &[VolumeSnapshot]) {
+    let places: Vec<Rect> = places(area).collect();
+    let mut shown: Vec<&VolumeSnapshot> = volumes.iter().collect();
+    if shown.len() > places.len() {
+        shown.sort_by_key(|volume| urgency(volume.state));
+    }
+    let is_cut = shown.len() > places.len();
+    let room = if is_cut { places.len().saturating_sub(1) } else { places.len() };
+    for (volume, place) in shown.iter().zip(places.iter().take(room)) {
+        draw_tile(frame, *place, volume);
+    }
+    if let Some(place) = places.last().filter(|_| is_cut) {
+        let more = format!("and {} more volumes", shown.len() - room);
+        frame.render_widget(Paragraph::new(more).dim(), place.inner(MARGIN));
+    }
+}
+
+/// What needs eyes first.
+fn urgency(state: VolumeStanding) -> u8 {
+    match state {
+        VolumeStanding::Failed => 0,
+        VolumeStanding::Writing | VolumeStanding::Reading => 1,
+        VolumeStanding::Full | VolumeStanding::ReadingBack => 2,
+        VolumeStanding::Sealed | VolumeStanding::Read => 3,
+    }
+}
+
+/// Places for tiles: as many abreast as fit, and all of the same width.
 fn places(area: Rect) -> impl Iterator<Item = Rect> {
     let across = (area.width / TILE.0).max(1);
-    let down = area.height / TILE.1;
-    let width = TILE.0.min(area.width);
+    let (width, down) = (area.width / across, area.height / TILE.1);
     (0..down).flat_map(move |row| {
-        (0..across).map(move |column| Rect::new(area.x + column * TILE.0, area.y + row * TILE.1, width, TILE.1))
+        (0..across).map(move |column| Rect::new(area.x + column * width, area.y + row * TILE.1, width, TILE.1))
     })
 }
 
 fn draw_tile(frame: &mut Frame<'_>, area: Rect, volume: &VolumeSnapshot) {
+    // Colour says nothing that the word does not say too.
     let style = match volume.state {
-        VolumeStanding::Failed => Style::new().add_modifier(Modifier::REVERSED),
-        VolumeStanding::Sealed => Style::new().add_modifier(Modifier::BOLD),
-        _ => Style::new(),
+        VolumeStanding::Failed => Style::new().red().bold(),
+        VolumeStanding::Sealed | VolumeStanding::Read => Style::new().green(),
+        VolumeStanding::Full | VolumeStanding::ReadingBack => Style::new().yellow(),
+        VolumeStanding::Writing | VolumeStanding::Reading => Style::new().cyan(),
     };
-    let block = Block::bordered().border_type(BorderType::Rounded).title(format!(" volume {} ", volume.number));
-    let inner = block.inner(area);
-    frame.render_widget(block.style(style), area);
+    let block = framed(format!(" volume {} ", volume.number));
+    let inner = block.inner(area).inner(MARGIN);
+    frame.render_widget(block, area);
     let [path, bar, figures, state] = Layout::vertical([Constraint::Length(1); 4]).areas(inner);
-    frame.render_widget(Paragraph::new(volume.path.as_str()), path);
-    frame.render_widget(gauge(volume.bytes, volume.total_bytes), bar);
-    let heat = volume.temperature_c.map(|degrees| format!("   {degrees:.0} \u{b0}C")).unwrap_or_default();
+    frame.render_widget(Paragraph::new(tail(&volume.path, path.width)).dim(), path);
+    draw_bar(frame, bar, volume.bytes, volume.total_bytes, style);
+    let heat = volume.temperature_c.map(|degrees| format!("  {degrees:.0} \u{b0}C")).unwrap_or_default();
     let line = format!(
-        "{} of {}   {}/s{heat}",
+        "{} of {}  {}/s{heat}",
         Bytes::new(volume.bytes).decimal(),
         Bytes::new(volume.total_bytes).decimal(),
         Bytes::new(volume.bytes_per_s).decimal()
     );
     frame.render_widget(Paragraph::new(line), figures);
-    let word = volume.error.as_deref().unwrap_or(volume.state.word());
-    frame.render_widget(Paragraph::new(word), state);
+    let word = match (&volume.error, volume.state) {
+        (Some(error), state) => format!("{}: {error}", state.word()),
+        (None, state) => state.word().to_owned(),
+    };
+    frame.render_widget(Paragraph::new(word).style(style), state);
+}
+
+/// The end of a path, which tells more than its beginning.
+fn tail(path: &str, width: u16) -> String {
+    let (count, width) = (path.chars().count(), usize::from(width));
+    if count <= width {
+        return path.to_owned();
+    }
+    let end: String = path.chars().skip(count - width.saturating_sub(1)).collect();
+    format!("\u{2026}{end}")
+}
+
+fn draw_messages(frame: &mut Frame<'_>, area: Rect, messages: &[String]) {
+    let block = framed(" what happened ".to_owned());
+    let inner = block.inner(area).inner(MARGIN);
+    frame.render_widget(block, area);
+    let from = messages.len().saturating_sub(usize::from(inner.height));
+    let lines: Vec<Line<'_>> = messages[from..].iter().map(|line| Line::raw(line.as_str())).collect();
+    frame.render_widget(Paragraph::new(lines), inner);
 }
 
 #[cfg(test)]
@@ -161,12 +218,31 @@ mod tests {
         now.volumes[1].state = VolumeStanding::Failed;
         now.volumes[1].error = Some("Input/output error".to_owned());
         now.volumes[0].temperature_c = Some(41.0);
+        now.volumes[0].path = format!("/media/{}/drive-one", "long".repeat(30));
         let text = shown(100, 24, &now);
-        for word in ["volume 1", "/mnt/1", "400 MB of 1 GB", "41 \u{b0}C", "volume 2", "Input/output error", "50 %"] {
+        for word in [
+            "volume 1",
+            "long/drive-one ",
+            "400 MB of 1 GB",
+            "41 \u{b0}C",
+            "volume 2",
+            "FAILED: Input/output error",
+            "53 %",
+        ] {
             assert!(text.contains(word), "{word}:\n{text}");
         }
         assert!(text.contains("1 h 02 min left") && text.contains("2 with problems"), "{text}");
         assert!(text.contains("volume 2 is full"), "{text}");
+    }
+
+    #[test]
+    fn when_not_all_drives_fit_those_that_need_eyes_are_shown_and_the_others_are_counted() {
+        let mut now = crate::cli::progress::text::tests::sample();
+        let one = now.volumes.remove(1);
+        now.volumes = (1..=20).map(|number| VolumeSnapshot { number, ..one.clone() }).collect();
+        now.volumes[17].state = VolumeStanding::Failed;
+        let text = shown(80, 24, &now);
+        assert!(text.contains("volume 18") && text.contains("and 17 more volumes"), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ const MOMENTS_MAX: usize = 128;
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Snapshot {
-    /// `stage` or `ingest`.
+    /// `stage`, `ingest`, `send`, `verify` or `extract`.
     pub(crate) progress: &'static str,
     /// Since the run began. Unit: seconds.
     pub(crate) elapsed_s: u64,
@@ -23,11 +23,11 @@ pub(crate) struct Snapshot {
     pub(crate) found_bytes: u64,
     /// Whether everything is known, so that the two figures above stand.
     pub(crate) is_counted: bool,
-    /// Entries that are committed (stage) or proved (ingest).
+    /// Entries that are committed (stage), proved (ingest, send), checked (verify) or written (extract).
     pub(crate) done_entries: u64,
     /// Their content. Unit: bytes.
     pub(crate) done_bytes: u64,
-    /// Bytes read: at the source (stage), from volumes (ingest).
+    /// Bytes read: at the source (stage, send), from volumes (ingest, verify); written (extract).
     pub(crate) read_bytes: u64,
     /// Entries with problems.
     pub(crate) problems: u64,
@@ -53,9 +53,9 @@ pub(crate) struct VolumeSnapshot {
     pub(crate) path: String,
     /// Where it stands.
     pub(crate) state: VolumeStanding,
-    /// Bytes written, or read back while it is being sealed.
+    /// Bytes written, read, or read back while it is being sealed.
     pub(crate) bytes: u64,
-    /// Bytes it may hold, or that are to be read back.
+    /// Bytes it may hold, or that are to be read or read back.
     pub(crate) total_bytes: u64,
     /// Pace of the last minute. Unit: bytes per second.
     pub(crate) bytes_per_s: u64,
@@ -72,6 +72,10 @@ pub(crate) struct VolumeSnapshot {
 pub(crate) enum VolumeStanding {
     /// It takes data.
     Writing,
+    /// It is read.
+    Reading,
+    /// It was read to its end.
+    Read,
     /// Nothing more fits.
     Full,
     /// Its files are read back.
@@ -87,6 +91,8 @@ impl VolumeStanding {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Writing => "writing",
+            Self::Reading => "reading",
+            Self::Read => "read",
             Self::Full => "full",
             Self::ReadingBack => "reading back",
             Self::Sealed => "sealed: may be taken away",

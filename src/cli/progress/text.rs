@@ -9,9 +9,10 @@ use crate::units::{Bytes, Count};
 pub(super) fn line(now: &Snapshot) -> String {
     let (done, more) = (verb(now), if now.is_counted { "" } else { "+" });
     let mut line = format!(
-        "{done} {} of {}{more} entries, {} of {}{more}",
+        "{done} {} of {}{more} {}, {} of {}{more}",
         Count::new(now.done_entries),
         Count::new(now.found_entries),
+        things(now),
         Bytes::new(now.done_bytes).decimal(),
         Bytes::new(now.found_bytes).decimal(),
     );
@@ -30,7 +31,21 @@ pub(super) fn line(now: &Snapshot) -> String {
 
 /// What the figure "done" means.
 pub(super) fn verb(now: &Snapshot) -> &'static str {
-    if now.progress == "stage" { "staged" } else { "proved" }
+    match now.progress {
+        "stage" => "staged",
+        "verify" => "checked",
+        "extract" => "written",
+        _ => "proved",
+    }
+}
+
+/// What is counted.
+pub(super) fn things(now: &Snapshot) -> &'static str {
+    match now.progress {
+        "verify" => "packs",
+        "extract" => "files",
+        _ => "entries",
+    }
 }
 
 /// `3 d 04 h`, `2 h 05 min`, `3 min 20 s`, `9 s`.
@@ -63,18 +78,18 @@ pub(super) fn metrics(now: &Snapshot, exit: Option<u8>) -> String {
     put("found_entries", "gauge", "Entries known so far.", "", now.found_entries.to_string());
     put("found_bytes", "gauge", "Content known so far.", "", now.found_bytes.to_string());
     put("counted", "gauge", "1 when everything is known.", "", u8::from(now.is_counted).to_string());
-    put("done_entries_total", "counter", "Entries committed or proved.", "", now.done_entries.to_string());
-    put("done_bytes_total", "counter", "Content committed or proved.", "", now.done_bytes.to_string());
+    put("done_entries_total", "counter", "Entries that are done.", "", now.done_entries.to_string());
+    put("done_bytes_total", "counter", "Content that is done.", "", now.done_bytes.to_string());
     put("read_bytes_total", "counter", "Bytes read.", "", now.read_bytes.to_string());
     put("problems_total", "counter", "Entries with problems.", "", now.problems.to_string());
     put("elapsed_seconds", "gauge", "Since the run began.", "", now.elapsed_s.to_string());
     for volume in &now.volumes {
         let labels = format!("{{volume=\"{}\"}}", volume.number);
-        put("volume_bytes", "gauge", "Bytes written or read back.", &labels, volume.bytes.to_string());
+        put("volume_bytes", "gauge", "Bytes written or read.", &labels, volume.bytes.to_string());
     }
     for volume in &now.volumes {
         let labels = format!("{{volume=\"{}\"}}", volume.number);
-        put("volume_size_bytes", "gauge", "Bytes to write or read back.", &labels, volume.total_bytes.to_string());
+        put("volume_size_bytes", "gauge", "Bytes to write or read.", &labels, volume.total_bytes.to_string());
     }
     for volume in &now.volumes {
         let labels = format!("{{volume=\"{}\",state=\"{}\"}}", volume.number, volume.state.word());
@@ -128,6 +143,14 @@ pub(super) mod tests {
         );
         let counting = Snapshot { is_counted: false, problems: 0, ..sample() };
         assert_eq!(line(&counting), "staged 1,000 of 2,000+ entries, 1.5 GB of 3 GB+, 25 MB/s");
+    }
+
+    #[test]
+    fn each_command_counts_what_it_deals_with() {
+        let of = |progress| line(&Snapshot { progress, problems: 0, ..sample() });
+        assert!(of("verify").starts_with("checked 1,000 of 2,000 packs, "), "{}", of("verify"));
+        assert!(of("extract").starts_with("written 1,000 of 2,000 files, "), "{}", of("extract"));
+        assert!(of("send").starts_with("proved 1,000 of 2,000 entries, "), "{}", of("send"));
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(super) fn run(
         let totals = join(walk);
         recorded?;
         let merge = merged?;
+        run.monitor.walked();
         finish(run, &merge, &totals)
     })
 }
@@ -82,6 +83,7 @@ fn merge(
             job.batch(|tx| problems.iter().try_for_each(|problem| tx.problem(problem)))?;
             found
         };
+        run.monitor.found(found.len() as u64, found.iter().map(|item| item.facts.size).sum());
         for item in found {
             if halt.is_set() || items.send(item).is_err() {
                 return Err(Error::Stopped);

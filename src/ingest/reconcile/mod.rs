@@ -207,7 +207,7 @@ impl Compare<'_, '_> {
     fn by_list(&mut self, target: Target) -> Result<(), Error> {
         let runtime = runtime()?;
         let place = format!("s3://{}/{}", target.bucket, self.prefix);
-        let remote = |source| Error::Remote { target: place.clone(), source };
+        let remote = |source| Error::Unread { target: place.clone(), source: Box::new(source) };
         let store = runtime.block_on(connect(target));
         let mut after = None;
         loop {
@@ -238,7 +238,7 @@ impl Compare<'_, '_> {
     fn by_head(&mut self, target: Target) -> Result<(), Error> {
         let runtime = runtime()?;
         let place = format!("s3://{}/{}", target.bucket, self.prefix);
-        let remote = |source| Error::Remote { target: place.clone(), source };
+        let remote = |source| Error::Unread { target: place.clone(), source: Box::new(source) };
         let store = runtime.block_on(connect(target));
         let mut keys: Vec<String> = self.bundles.keys().cloned().collect();
         let job = self.job;
