@@ -16,6 +16,9 @@ pub struct Args {
     /// Try a drive: one block is written, read back and removed; may be repeated
     #[arg(long, value_name = "DIR")]
     volume: Vec<PathBuf>,
+    /// With --volume: write blocks spread over all free space, read them back, remove them; finds drives of false capacity
+    #[arg(long, requires = "volume")]
+    capacity: bool,
     /// Look at a source; may be repeated
     #[arg(long, value_name = "PATH")]
     source: Vec<PathBuf>,
@@ -41,6 +44,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut checks = doctor::host(&world);
     checks.extend(args.source.iter().map(|path| doctor::source(path)));
     checks.extend(args.volume.iter().flat_map(|dir| doctor::volume(&world, dir)));
+    if args.capacity {
+        checks.extend(args.volume.iter().map(|dir| doctor::capacity(&world, dir)));
+    }
     checks.extend(args.job.iter().flat_map(|dir| doctor::job_place(&world, dir)));
     if let Some(url) = &args.to {
         checks.push(bucket(url, &args.server)?);

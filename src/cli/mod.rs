@@ -130,6 +130,15 @@ pub fn command() -> clap::Command {
     examples::with_examples(Cli::command())
 }
 
+/// Checks a job file (`job.toml`) without acting on it.
+///
+/// # Errors
+/// When it is not TOML, has a key that no command has, or a value of a wrong type.
+pub fn check_job_file(text: &str) -> Result<(), String> {
+    static PROGRAM: std::sync::OnceLock<clap::Command> = std::sync::OnceLock::new();
+    settings::check(PROGRAM.get_or_init(command), text)
+}
+
 /// Parses the process arguments, runs the command and returns the documented exit code.
 pub fn main() -> ExitCode {
     harden();

@@ -72,6 +72,22 @@ pub(super) fn layers(program: &Command, job: Option<&Path>) -> Result<Vec<Layer>
     Ok(layers)
 }
 
+/// Reads a job file without acting on it: every key, and every value as the texts it stands for.
+///
+/// # Errors
+/// When it is not TOML, has a key that no command has, or a value of a wrong type.
+pub(super) fn check(program: &Command, text: &str) -> Result<(), String> {
+    let values = text.parse::<toml::Table>().map_err(|error| error.to_string())?;
+    let layers = [Layer { kind: "job file", path: JOB_FILE.into(), values }];
+    layers[0].check(program).map_err(|failure| failure.to_string())?;
+    for command in program.get_subcommands().filter(|command| is_settable(command.get_name())) {
+        for arg in settable(command) {
+            find(&layers, command.get_name(), arg).map_err(|failure| failure.to_string())?;
+        }
+    }
+    Ok(())
+}
+
 /// `$PACKMULE_CONFIG`, else `packmule/config.toml` below `$XDG_CONFIG_HOME` or `~/.config`.
 pub(super) fn user_file() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

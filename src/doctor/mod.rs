@@ -4,11 +4,13 @@
 //! for that and adds the answer). Invariants: nothing is left behind; what cannot be found out is said to be unknown and
 //! never counted as good. Callers: `cli`.
 
+mod capacity;
 mod drive;
 mod host;
 
 use serde::Serialize;
 
+pub use capacity::capacity;
 pub use drive::{job_place, source, volume};
 pub use host::host;
 

@@ -14,6 +14,7 @@ use crate::extract::error::{Error, Problem};
 use crate::extract::file::FileJob;
 use crate::extract::node::Sink;
 use crate::extract::plan::{PieceJob, Planner};
+use crate::extract::retell;
 use crate::extract::survey::{Survey, is_selected};
 use crate::extract::{Done, Options, Outcome};
 use crate::format::record::{Entry, EntryType, Record};
@@ -22,7 +23,7 @@ use crate::monitor::Monitor;
 use crate::sys::Access;
 use crate::sys::budget::Permit;
 use crate::sys::target::TargetRoot;
-use crate::volume::{self, Keyring, RawFrame, Volume};
+use crate::volume::{self, Keyring, PackIndex, RawFrame, Volume};
 
 /// Work for any thread.
 enum Task {
@@ -74,10 +75,22 @@ pub fn extract(
     let mut planner = Planner::new(&survey, options);
     run(volumes, &mut planner, &sink);
     let is_stopped = options.stop.is_set();
+    let damaged: Vec<_> =
+        volumes.iter().filter(|(volume, _)| planner.damaged.contains(&volume.header().number)).collect();
+    for (volume, keyring) in damaged.iter().filter(|_| !is_stopped) {
+        if let Err(error) = retell::unfinished(volume, keyring, &planner, &sink) {
+            sink.problem(Problem::volume(error));
+        }
+    }
     for job in planner.unfinished() {
         job.give_up(is_stopped, &sink);
     }
     if !is_stopped {
+        for (volume, keyring) in damaged {
+            if let Err(error) = retell::without_bytes(volume, keyring, &mut planner, &sink) {
+                sink.problem(Problem::volume(error));
+            }
+        }
         planner.last.run(&sink);
     }
     let mut outcome = sink.into_outcome();
@@ -121,6 +134,7 @@ fn run(volumes: &[(Volume, Keyring)], planner: &mut Planner<'_>, sink: &Sink<'_>
                 }
                 if let Err(error) = one_pack(volume, keyring, number, planner, sink, &send) {
                     sink.problem(Problem::volume(error));
+                    lose_pack(volume, keyring, number, planner, sink);
                 }
             }
             sink.monitor.ends(volume.header().number);
@@ -133,6 +147,20 @@ fn run(volumes: &[(Volume, Keyring)], planner: &mut Planner<'_>, sink: &Sink<'_>
 fn stored_bytes(volume: &Volume, packs: &[u32]) -> u64 {
     let size = |number: &u32| volume.fs().stat(&volume::pack_path(volume.root(), *number)).map_or(0, |stat| stat.len);
     packs.iter().map(size).sum()
+}
+
+/// A pack that cannot be read at all: `MANIFEST` names what was in it.
+fn lose_pack(volume: &Volume, keyring: &Keyring, number: u32, planner: &mut Planner<'_>, sink: &Sink<'_>) {
+    if !volume.is_sealed().unwrap_or(false) {
+        return;
+    }
+    planner.damaged.insert(volume.header().number);
+    let mut index = PackIndex::default();
+    match retell::content(volume, keyring, number, &mut index) {
+        // No frame of it is there, so this plan holds no work; files of several packs wait for other copies.
+        Ok(()) => drop(planner.pack(index, sink)),
+        Err(error) => sink.problem(Problem::volume(error)),
+    }
 }
 
 fn numbers(volume: &Volume, sink: &Sink<'_>) -> Vec<u32> {
@@ -157,10 +185,17 @@ fn one_pack(
         Err(_) if !is_sealed && is_stub(volume, number) => return Ok(()),
         other => other?,
     };
-    let index = file.index(keyring)?;
+    let mut index = file.index(keyring)?;
+    let damaged = |reason: String| Problem::volume(volume::Error::Damaged { path: file.path().to_path_buf(), reason });
+    index.damage.iter().for_each(|reason| sink.problem(damaged(reason.clone())));
     if index.closed.is_none() && is_sealed {
-        let reason = "it cannot be read to its end, though the volume is sealed; what comes after is lost".to_owned();
-        sink.problem(Problem::volume(volume::Error::Damaged { path: file.path().to_path_buf(), reason }));
+        let reason = "it cannot be read to its end, though the volume is sealed; what comes after is lost";
+        sink.problem(damaged(reason.to_owned()));
+    }
+    if is_sealed && (index.closed.is_none() || !index.nameless.is_empty()) {
+        planner.damaged.insert(volume.header().number);
+        let retold = retell::content(volume, keyring, number, &mut index);
+        retold.unwrap_or_else(|error| sink.problem(Problem::volume(error)));
     }
     let pack = Arc::new(Pack {
         key: file.opening_key(keyring)?,

@@ -15,6 +15,7 @@ mod file;
 mod last;
 mod node;
 mod plan;
+mod retell;
 mod survey;
 
 use std::collections::BTreeMap;

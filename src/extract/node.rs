@@ -5,6 +5,7 @@
 //! Invariants: an entry is counted once, as done or as a problem; what is there is replaced only if it is the unfinished
 //! rest of an earlier run or the user asked for it, and a directory never. Callers: `file`, `engine`, `last`.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -50,6 +51,12 @@ impl<'a> Sink<'a> {
 
     pub(super) fn problem(&self, problem: Problem) {
         self.with(|outcome| outcome.problems.push(problem));
+    }
+
+    /// Entries that are told as not as they should be.
+    pub(super) fn paths_with_problems(&self) -> HashSet<Vec<u8>> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.problems.iter().filter_map(|problem| problem.path.clone()).collect()
     }
 
     pub(super) fn add_bytes(&self, bytes: u64) {

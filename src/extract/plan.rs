@@ -3,7 +3,7 @@
 //! Owns: the files under way, across packs and volumes. Does not own: reading frames, writing files.
 //! Invariants: only current generations of selected entries get work; a frame nobody needs is not read. Callers: `engine`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::extract::Options;
@@ -44,11 +44,35 @@ pub(super) struct Planner<'a> {
     options: &'a Options,
     under_way: HashMap<u64, Arc<FileJob>>,
     pub(super) last: Last,
+    /// Sealed volumes, by their numbers, of which packs have lost records.
+    pub(super) damaged: BTreeSet<u32>,
 }
 
 impl<'a> Planner<'a> {
     pub(super) fn new(survey: &'a Survey, options: &'a Options) -> Self {
-        Self { survey, options, under_way: HashMap::new(), last: Last::default() }
+        Self { survey, options, under_way: HashMap::new(), last: Last::default(), damaged: BTreeSet::new() }
+    }
+
+    /// Whether this reading of an entry is the one that holds.
+    pub(super) fn is_current(&self, entry: &Entry) -> bool {
+        self.survey.is_current(entry.id, entry.generation)
+    }
+
+    /// Takes a record that `MANIFEST` tells again for a file under way. What is told twice counts once.
+    pub(super) fn retold(&self, record: &Record) {
+        let (id, generation) = match record {
+            Record::Entry(entry) if entry.entry_type == EntryType::File => (entry.id, entry.generation),
+            Record::Extent(hole) if hole.content == Content::Hole => (hole.id, hole.generation),
+            _ => return,
+        };
+        let Some(job) = self.under_way.get(&id).filter(|job| job.generation == generation && !job.is_done()) else {
+            return;
+        };
+        match record {
+            Record::Entry(entry) => job.set_entry(entry),
+            Record::Extent(hole) => drop(job.expect(hole)),
+            _ => {}
+        }
     }
 
     /// Files that are not finished, in the order of their paths.
@@ -134,8 +158,7 @@ impl<'a> Planner<'a> {
             }
             EntryType::Directory => {
                 if is_selected && let Err(error) = sink.target.make_dirs(&entry.path) {
-                    let problem = Problem::entry(Class::Entry, &entry.path, "cannot be made");
-                    return sink.problem(problem.because(error));
+                    return sink.problem(no_dir(&entry.path, error));
                 }
                 self.last.dirs.push((entry, is_selected));
             }
@@ -143,6 +166,11 @@ impl<'a> Planner<'a> {
             _ => plan.nodes.push(entry),
         }
     }
+}
+
+/// A directory that cannot be made.
+pub(super) fn no_dir(path: &[u8], error: std::io::Error) -> Problem {
+    Problem::entry(Class::Entry, path, "cannot be made").because(error)
 }
 
 fn take_extent(job: &Arc<FileJob>, extent: &Extent, frames: &mut BTreeMap<u32, Vec<PieceJob>>) {

@@ -165,6 +165,9 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
     fn pack(&mut self, number: u32) -> Result<(), Error> {
         let pack = self.medium.volume.open_pack(number, Access::Buffered)?;
         let index = pack.index(&self.medium.keyring)?;
+        for reason in &index.damage {
+            self.find(number, None, reason.clone(), Vec::new());
+        }
         let key = pack.opening_key(&self.medium.keyring)?;
         let header = pack.header().clone();
         let targets = self.plan(&index)?;

@@ -41,6 +41,14 @@ pub enum Fault {
     Mute,
     /// One bit of the first body bytes is flipped on arrival.
     FlipBit,
+    /// This status and error code, nothing done.
+    Refuse(u16, &'static str),
+    /// The request is carried out, and answered with 500 `InternalError`.
+    DoneAndDenied,
+    /// Carried out; the checksum in the answer is another one.
+    WrongChecksum,
+    /// Carried out; the answer has no checksum.
+    NoChecksum,
 }
 
 /// Lasting differences from S3, to stand in for servers that check less.
@@ -85,6 +93,11 @@ impl FaultPlan {
     /// Adds: requests for `operation` whose path contains `part` fail `times` times.
     pub fn on_key(&self, operation: Operation, part: &str, times: u32, fault: Fault) -> &Self {
         self.add(Rule { operation, key_contains: Some(part.to_owned()), skip: 0, times, fault })
+    }
+
+    /// Adds: after `skip` requests for `operation` whose path contains `part`, all later ones fail.
+    pub fn on_key_after(&self, operation: Operation, part: &str, skip: u32, fault: Fault) -> &Self {
+        self.add(Rule { operation, key_contains: Some(part.to_owned()), skip, times: u32::MAX, fault })
     }
 
     /// Whether every fault of the script has happened as often as it was written: a test that ends otherwise did not

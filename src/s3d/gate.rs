@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpResponse};
@@ -63,21 +64,75 @@ pub(super) async fn pass(
             Err(dropped())
         }
         Some(Fault::Mute) => std::future::pending().await,
-        Some(Fault::FlipBit) => {
-            let mut first = true;
-            let damaged = request.map(|body| {
-                Body::http_body_unsync(body.map_frame(move |frame| {
-                    frame.map_data(|bytes: Bytes| {
-                        if !std::mem::replace(&mut first, false) || bytes.is_empty() {
-                            return bytes;
-                        }
-                        let mut bytes = bytes.to_vec();
-                        bytes[0] ^= 1;
-                        Bytes::from(bytes)
-                    })
-                }))
-            });
-            service.call(damaged).await
+        Some(Fault::FlipBit) => service.call(flipped(request)).await,
+        Some(Fault::Refuse(status, code)) => {
+            Ok(refusal(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), code))
         }
+        Some(Fault::DoneAndDenied) => {
+            let answer = service.call(request.map(Body::from)).await?;
+            let _ = answer.into_body().collect().await;
+            Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"))
+        }
+        Some(Fault::WrongChecksum) => with_checksum(service.call(request.map(Body::from)).await?, Some(OTHER)).await,
+        Some(Fault::NoChecksum) => with_checksum(service.call(request.map(Body::from)).await?, None).await,
     }
+}
+
+/// A CRC-64 that is that of nothing in particular.
+const OTHER: &str = "AAAAAAAAAAA=";
+
+/// The request with one bit of its body wrong.
+fn flipped(request: Request<Incoming>) -> Request<Body> {
+    let mut first = true;
+    request.map(|body| {
+        Body::http_body_unsync(body.map_frame(move |frame| {
+            frame.map_data(|bytes: Bytes| {
+                if !std::mem::replace(&mut first, false) || bytes.is_empty() {
+                    return bytes;
+                }
+                let mut bytes = bytes.to_vec();
+                bytes[0] ^= 1;
+                Bytes::from(bytes)
+            })
+        }))
+    })
+}
+
+fn checksum_headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let is_checksum = |name: &HeaderName| name.as_str().starts_with("x-amz-checksum-") && name != "x-amz-checksum-type";
+    headers.iter().filter(|(name, _)| is_checksum(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The answer with another checksum or none, wherever it stands: headers, or the document of a completion or list.
+async fn with_checksum(answer: HttpResponse, other: Option<&'static str>) -> Result<HttpResponse, HttpError> {
+    let (mut parts, body) = answer.into_parts();
+    for (name, _) in checksum_headers(&parts.headers) {
+        match other {
+            Some(other) => parts.headers.insert(name, HeaderValue::from_static(other)),
+            None => parts.headers.remove(name),
+        };
+    }
+    let is_document = parts.headers.get("content-type").is_some_and(|kind| kind.as_bytes().ends_with(b"xml"));
+    if !is_document {
+        return Ok(HttpResponse::from_parts(parts, body));
+    }
+    let bytes = body.collect().await.map_err(|_| dropped())?.to_bytes();
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    for name in ["ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumSHA256"] {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let mut done = String::new();
+        let mut rest = text.as_str();
+        while let Some((before, inside)) = rest.split_once(&open) {
+            let after = inside.split_once(&close).map_or("", |(_, after)| after);
+            done.push_str(before);
+            if let Some(other) = other {
+                done.push_str(&format!("{open}{other}{close}"));
+            }
+            rest = after;
+        }
+        done.push_str(rest);
+        text = done;
+    }
+    parts.headers.remove("content-length");
+    Ok(HttpResponse::from_parts(parts, Body::from(text)))
 }

@@ -33,6 +33,8 @@ pub enum Fault {
     FlipBit(usize),
     /// A write reports success and puts nothing down, as a drive with a false capacity does.
     LoseWrite,
+    /// A write beyond this many bytes lands at the beginning again, as on a drive whose addresses wrap around.
+    Wrap(u64),
 }
 
 /// When a fault happens: on calls of one kind, to paths that contain a text, from the nth such call on, so many times.
@@ -54,7 +56,8 @@ pub struct FaultFs {
     rules: Rules,
 }
 
-type Rules = Arc<Mutex<Vec<FaultRule>>>;
+/// A script.
+pub(super) type Rules = Arc<Mutex<Vec<FaultRule>>>;
 
 #[derive(Debug)]
 struct FaultFile {
@@ -125,8 +128,7 @@ impl FaultFs {
 
     /// Rules that never fired.
     pub fn unexercised(&self) -> Vec<FaultRule> {
-        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        rules.iter().filter(|rule| rule.times_fired == 0).cloned().collect()
+        unexercised(&self.rules)
     }
 
     /// Panics, naming the rules, if one of them never fired.
@@ -136,8 +138,14 @@ impl FaultFs {
     }
 }
 
+/// Rules of a script that never fired.
+pub(super) fn unexercised(rules: &Rules) -> Vec<FaultRule> {
+    let rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
+    rules.iter().filter(|rule| rule.times_fired == 0).cloned().collect()
+}
+
 /// The fault for this call, if any. Errors and delays are carried out here, the rest by the caller.
-fn strike(rules: &Rules, kind: OpKind, paths: &[&Path]) -> io::Result<Option<Fault>> {
+pub(super) fn strike(rules: &Rules, kind: OpKind, paths: &[&Path]) -> io::Result<Option<Fault>> {
     let mut hit = None;
     for rule in rules.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
         hit = hit.or(rule.turn(kind, paths));
@@ -268,6 +276,7 @@ impl FsFile for FaultFile {
                 let end = offset.saturating_add(buf.len() as u64);
                 if self.inner.len()? < end { self.inner.set_len(end) } else { Ok(()) }
             }
+            Some(Fault::Wrap(bytes)) => self.inner.write_all_at(buf, offset % bytes.max(1)),
             _ => self.inner.write_all_at(buf, offset),
         }
     }
@@ -275,6 +284,11 @@ impl FsFile for FaultFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.strike(OpKind::SetLen)?;
         self.inner.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.strike(OpKind::SetLen)?;
+        self.inner.allocate(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -98,7 +98,7 @@ pub enum OpKind {
     Read,
     /// `FsFile::write_all_at`
     Write,
-    /// `FsFile::set_len`
+    /// `FsFile::set_len` and `FsFile::allocate`
     SetLen,
     /// `FsFile::sync_data`
     SyncData,
@@ -158,6 +158,10 @@ pub trait FsFile: Send + Sync + std::fmt::Debug {
 
     /// Cuts or extends the file; new bytes are zero. Any length is allowed, also with `Access::Direct`.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Sets room aside on the medium for a file of that length, so that writing into it takes none. `Unsupported` where the
+    /// file system cannot.
+    fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// Makes contents and length durable. After an error the file must not be trusted or synced again: the kernel may
     /// have dropped the pages and would report success.

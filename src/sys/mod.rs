@@ -24,6 +24,7 @@ pub mod real;
 pub mod secrets;
 pub mod source;
 mod source_attrs;
+pub mod source_faults;
 pub mod target;
 pub mod throttle;
 pub mod wiping;

@@ -124,6 +124,14 @@ impl FsFile for RealFile {
         self.file.set_len(len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let none = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&self.file, none, 0, len).map_err(|errno| match errno {
+            Errno::OPNOTSUPP | Errno::NOSYS => io::ErrorKind::Unsupported.into(),
+            other => other.into(),
+        })
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 
+use crate::sys::fault::{Fault, Rules, strike};
+use crate::sys::fs::OpKind;
 pub use crate::sys::source_attrs::{Xattr, xattrs_of_file, xattrs_of_path};
+use crate::sys::source_faults::script;
 
 /// A moment as file systems store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -94,6 +97,8 @@ pub fn device_numbers(rdev: u64) -> (u32, u32) {
 #[derive(Debug)]
 pub struct SourceFile {
     file: File,
+    /// Faults by script, in tests.
+    faults: Option<(Rules, PathBuf)>,
 }
 
 impl SourceFile {
@@ -110,6 +115,8 @@ impl SourceFile {
     /// # Errors
     /// As for [`Self::open`].
     pub fn open_and_look(path: &Path) -> io::Result<(Self, Identity)> {
+        let faults = script(path).map(|rules| (rules, path.to_owned()));
+        broken(faults.as_ref(), OpKind::OpenRead)?;
         // WHY O_NONBLOCK: a fifo in the place of a file must be refused, not waited for.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let handle = match rustix::fs::openat(CWD, path, flags | OFlags::NOATIME, Mode::empty()) {
@@ -117,7 +124,7 @@ impl SourceFile {
             Err(Errno::PERM) => rustix::fs::openat(CWD, path, flags, Mode::empty())?,
             other => other?,
         };
-        let source = Self { file: File::from(handle) };
+        let source = Self { file: File::from(handle), faults };
         let identity = source.identity()?;
         if identity.kind != SourceKind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -130,6 +137,7 @@ impl SourceFile {
     /// # Errors
     /// The kernel's.
     pub fn identity(&self) -> io::Result<Identity> {
+        broken(self.faults.as_ref(), OpKind::Stat)?;
         Ok(identity_at(&self.file, Path::new(""), AtFlags::EMPTY_PATH)?)
     }
 
@@ -138,8 +146,12 @@ impl SourceFile {
     /// # Errors
     /// The kernel's, `EIO` among them.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let count = match broken(self.faults.as_ref(), OpKind::Read)? {
+            Some(Fault::ShortRead(bytes)) => bytes.clamp(1, buf.len().max(1)).min(buf.len()),
+            _ => buf.len(),
+        };
         loop {
-            match self.file.read_at(buf, offset) {
+            match self.file.read_at(&mut buf[..count], offset) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,
             }
@@ -196,6 +208,11 @@ impl SourceFile {
         let size = self.identity()?.size;
         Ok((offset < size).then_some((offset, size)))
     }
+}
+
+/// The fault for this call, if a script has one.
+fn broken(faults: Option<&(Rules, PathBuf)>, kind: OpKind) -> io::Result<Option<Fault>> {
+    faults.map_or(Ok(None), |(rules, path)| strike(rules, kind, &[path]))
 }
 
 /// Facts about a path, without following a symbolic link.

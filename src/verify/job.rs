@@ -12,6 +12,7 @@ use crate::format::{JobId, RunId, parse_sums};
 use crate::monitor::Monitor;
 use crate::sys::budget::MemoryBudget;
 use crate::sys::{Access, World};
+use crate::verify::elsewhere;
 use crate::verify::finding::{Finding, FindingKind, chain};
 use crate::verify::join::Join;
 use crate::verify::report::Report;
@@ -111,11 +112,14 @@ pub fn verify(world: &World, dirs: &[PathBuf], options: &Options, monitor: &dyn 
         take(&mut report, outcome?);
     }
     let mut join = lock(&join);
-    let opened_all = report.keys_missing.is_empty();
-    if let Some(keyring) = keyring.filter(|_| opened_all) {
-        compare_repeated(&volumes, &keyring, &mut join);
+    let keyring = keyring.filter(|_| report.keys_missing.is_empty());
+    if let Some(keyring) = &keyring {
+        compare_repeated(&volumes, keyring, &mut join);
     }
     finish(&mut report, &mut join);
+    if let Some(keyring) = &keyring {
+        elsewhere::spare(&volumes, keyring, &mut report.findings);
+    }
     Ok(report)
 }
 

@@ -5,6 +5,7 @@
 //! reads every byte once, past the page cache where possible; memory does not grow with the volume; a finding names file,
 //! frames and bytes, and with a key the source files and byte ranges it costs. Callers: `cli`, `stage --repair`, tests.
 
+mod elsewhere;
 mod extents;
 mod finding;
 mod job;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::crypto::{self, OpeningKey, RunKey};
 use crate::format::record::{Content, Extent, Record, Records};
 use crate::format::{
-    BLOCK_BYTES, Commit, ENTRIES_PLAIN_BYTES_MAX, FRAME_HEADER_BYTES, Footer, FooterKeys, FooterReason, FrameHeader,
-    FrameKind, PACK_HEADER_BYTES, PackHeader, chain_next, chain_start, padded_len,
+    BLOCK_BYTES, Commit, ENTRIES_PLAIN_BYTES_MAX, FRAME_ALIGN, FRAME_HEADER_BYTES, Footer, FooterKeys, FooterReason,
+    FrameHeader, FrameKind, PACK_HEADER_BYTES, PackHeader, chain_next, chain_start, padded_len,
 };
 use crate::sys::FsFile;
 use crate::sys::aligned::AlignedBuf;
@@ -14,6 +14,7 @@ use crate::sys::fs::DIRECT_ALIGN_BYTES;
 use crate::volume::error::{At, Error, In};
 use crate::volume::keyring::Keyring;
 use crate::volume::reader::{PackFile, open_plain};
+use crate::volume::rebuild::cause;
 
 /// Most frames in one pack. Source: pack.md section 3.
 pub(super) const FRAMES_PER_PACK_MAX: u32 = 1 << 20;
@@ -34,7 +35,7 @@ pub struct FrameAt {
 }
 
 /// What the committed groups of a pack hold.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PackIndex {
     /// Data frames, in order.
     pub data: Vec<FrameAt>,
@@ -46,6 +47,11 @@ pub struct PackIndex {
     pub good_bytes: u64,
     /// Commits.
     pub commits: u32,
+    /// Damage that a commit or the footer stands behind, one clause each; a torn tail is none.
+    pub damage: Vec<String>,
+    /// Frames, as first index and first index after, of which some records cannot be read any more; on a sealed volume
+    /// `MANIFEST` repeats them.
+    pub nameless: Vec<(u32, u32)>,
 }
 
 impl PackIndex {
@@ -92,16 +98,16 @@ struct LoadedGroup {
     checksums: Vec<crate::digest::Crc64>,
     data: Vec<FrameAt>,
     records: Vec<Record>,
+    damage: Vec<String>,
 }
 
 impl<'a> Loader<'a> {
     fn new(pack: &'a PackFile, keyring: &'a Keyring, key: OpeningKey) -> Self {
-        let index = PackIndex { data: Vec::new(), records: Vec::new(), closed: None, good_bytes: 0, commits: 0 };
         Self {
             pack,
             keyring,
             key,
-            index,
+            index: PackIndex::default(),
             chain: chain_start(&pack.header_bytes),
             total_data_plain_bytes: 0,
             records_plain_bytes: 0,
@@ -110,41 +116,83 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Hops from frame header to frame header; reads the bodies of everything but data. An open pack ends at its last
-    /// commit, so there whatever follows and cannot be read is not an error but the torn tail.
+    /// Hops from frame header to frame header; reads the bodies of everything but data. Where the way is lost it is
+    /// found again by the marks of frames. Whether that was damage or the torn tail of an open pack shows behind it: a
+    /// commit or a footer is only ever written when everything before it is durable (pack.md sections 6 to 8).
     fn run(&mut self) -> Result<(), Error> {
         let mut position = PACK_HEADER_BYTES as u64;
         let mut expected = 0_u32;
+        let mut believed = position;
+        let mut candidates = 0;
         while position < self.pack.length {
-            let header = match self.header_at(position, expected)? {
-                Found::Frame(header) => header,
+            let wrong = match self.header_at(position, expected)? {
                 Found::Padding => {
                     position = (position + 1).next_multiple_of(BLOCK_BYTES);
                     continue;
                 }
-                Found::Nothing(reason) => return self.end_of_readable(reason),
+                Found::Nothing(reason) => reason,
+                Found::Frame(header) => match self.frame(&header, position)? {
+                    Taken::End => return Ok(()),
+                    Taken::Whole => {
+                        expected += 1;
+                        believed = position + FRAME_ALIGN;
+                        position = padded_len(header.end(position));
+                        continue;
+                    }
+                    Taken::Not(reason) => {
+                        believed = position + FRAME_ALIGN;
+                        reason
+                    }
+                },
             };
-            if header.end(position) > self.pack.length || expected >= FRAMES_PER_PACK_MAX {
-                return self.end_of_readable(format!("frame {expected} does not fit the file"));
-            }
-            let outcome = match header.kind {
-                FrameKind::Data => {
-                    let at = FrameAt { index: header.index, offset: position, body_bytes: header.body_bytes };
-                    self.group.data.push(at);
-                    self.group.checksums.push(header.crc64);
-                    Ok(())
-                }
-                FrameKind::Entries => self.entries(&header, position),
-                FrameKind::Commit => self.commit(&header, position),
-                FrameKind::Footer => return self.footer(&header, position),
+            // A length in a header that was believed may be what is wrong, so the next frame may stand before this place.
+            let next = self.pack.next_frame(believed, expected, &mut candidates)?;
+            let Some((at, index)) = next else {
+                tracing::debug!(path = %self.pack.path.display(), reason = wrong, "pack ends at its last commit");
+                return Ok(());
             };
-            if let Err(error) = outcome {
-                return self.end_of_readable_because(error);
-            }
-            expected += 1;
-            position = padded_len(header.end(position));
+            self.group.damage.push(format!("bytes {believed} to {at}: {wrong}"));
+            (position, expected) = (at, index);
         }
-        self.end_of_readable("the file ends without a footer".to_owned())
+        Ok(())
+    }
+
+    /// Takes one frame.
+    fn frame(&mut self, header: &FrameHeader, position: u64) -> Result<Taken, Error> {
+        if header.end(position) > self.pack.length || header.index >= FRAMES_PER_PACK_MAX {
+            return Ok(Taken::Not(format!("frame {} does not fit the file", header.index)));
+        }
+        if header.kind == FrameKind::Data {
+            let at = FrameAt { index: header.index, offset: position, body_bytes: header.body_bytes };
+            self.group.data.push(at);
+            self.group.checksums.push(header.crc64);
+            return Ok(Taken::Whole);
+        }
+        let body = match self.body(header, position) {
+            Ok(body) => body,
+            Err(error) => return reason_of(error).map(Taken::Not),
+        };
+        match header.kind {
+            FrameKind::Commit => match self.commit(header, position, body) {
+                Ok(()) => Ok(Taken::Whole),
+                Err(error) => self.contradicts(error),
+            },
+            FrameKind::Footer => match self.footer(header, position, &body) {
+                Ok(()) => Ok(Taken::End),
+                Err(error) => self.contradicts(error),
+            },
+            _ => match self.entries(header, body) {
+                Ok(()) => Ok(Taken::Whole),
+                Err(error) => reason_of(error).map(Taken::Not),
+            },
+        }
+    }
+
+    /// Stored bytes are right and say something else than what stands before them: the pack ends before that.
+    fn contradicts(&self, error: Error) -> Result<Taken, Error> {
+        let reason = reason_of(error)?;
+        tracing::debug!(path = %self.pack.path.display(), %reason, "pack ends at its last commit");
+        Ok(Taken::End)
     }
 
     fn header_at(&mut self, position: u64, expected: u32) -> Result<Found, Error> {
@@ -176,9 +224,9 @@ impl<'a> Loader<'a> {
         Ok(body)
     }
 
-    fn entries(&mut self, header: &FrameHeader, position: u64) -> Result<(), Error> {
+    fn entries(&mut self, header: &FrameHeader, body: Vec<u8>) -> Result<(), Error> {
         let path = &self.pack.path;
-        let plain = open_plain(&self.key, header, self.body(header, position)?, ENTRIES_PLAIN_BYTES_MAX, path)?;
+        let plain = open_plain(&self.key, header, body, ENTRIES_PLAIN_BYTES_MAX, path)?;
         self.records_plain_bytes += plain.len() as u64;
         let limit = |what, found, limit| Err(Error::Limit { path: path.clone(), what, found, limit });
         if self.records_plain_bytes > RECORDS_PLAIN_BYTES_MAX {
@@ -195,15 +243,18 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    fn commit(&mut self, header: &FrameHeader, position: u64) -> Result<(), Error> {
+    fn commit(&mut self, header: &FrameHeader, position: u64, mut body: Vec<u8>) -> Result<(), Error> {
         let path = &self.pack.path;
-        let mut body = self.body(header, position)?;
         self.key.open(header, &mut body).within(path)?;
         let commit = Commit::decode(&body).within(path)?;
-        let group = std::mem::take(&mut self.group);
+        if commit.number <= self.index.commits {
+            let reason = format!("the commit at byte {position} has a number that was there before");
+            return Err(Error::Damaged { path: path.clone(), reason });
+        }
+        let mut group = std::mem::take(&mut self.group);
         let seen = Commit {
             first_index: group.first_index,
-            frame_count: header.index - group.first_index,
+            frame_count: header.index.saturating_sub(group.first_index),
             at: position,
             // The data are not read here; the writer's own sum is taken over, and `verify` compares it.
             data_plain_bytes: commit.data_plain_bytes,
@@ -211,23 +262,54 @@ impl<'a> Loader<'a> {
             number: self.index.commits + 1,
             chain: chain_next(&self.chain, &group.checksums),
         };
-        commit.check(&seen).within(path)?;
-        self.index.data.extend(group.data);
-        self.index.records.extend(group.records);
+        if let Err(error) = commit.check(&seen)
+            && group.damage.is_empty()
+        {
+            // A header of a data frame may be damaged in a way that only its body shows.
+            group.damage = self.bad_frames(&group.data);
+            if group.damage.is_empty() && self.index.damage.is_empty() {
+                return Err(error).within(path);
+            }
+        }
+        // With frames of its group gone, the key alone vouches for a commit; records that are gone are missed by count.
+        let lacks = group.first_index != commit.first_index || seen.record_count != commit.record_count;
+        self.take(group, header.index, lacks);
         self.index.commits = commit.number;
         self.index.good_bytes = header.end(position).next_multiple_of(BLOCK_BYTES);
         self.chain = commit.chain;
-        self.total_data_plain_bytes += commit.data_plain_bytes;
+        self.total_data_plain_bytes = self.total_data_plain_bytes.saturating_add(commit.data_plain_bytes);
         self.group.first_index = header.index + 1;
         Ok(())
     }
 
-    fn footer(&mut self, header: &FrameHeader, position: u64) -> Result<(), Error> {
+    /// Those of the frames whose stored bytes are not what was written, one clause each.
+    fn bad_frames(&self, frames: &[FrameAt]) -> Vec<String> {
+        let bad = |frame: &&FrameAt| {
+            let body_at = frame.offset + FRAME_HEADER_BYTES as u64;
+            let head = read_range(&*self.pack.file, frame.offset, FRAME_HEADER_BYTES, &self.pack.path);
+            let body = read_range(&*self.pack.file, body_at, frame.body_bytes as usize, &self.pack.path);
+            let header = head.map(|head| FrameHeader::decode(&head, self.pack.header.frame_plain_bytes_max));
+            !matches!((header, body), (Ok(Ok(header)), Ok(body)) if header.check(&body).is_ok())
+        };
+        let name = |frame: &FrameAt| format!("frame {} at byte {} is not what was written", frame.index, frame.offset);
+        frames.iter().filter(bad).map(name).collect()
+    }
+
+    /// Shows a group that something stands behind.
+    fn take(&mut self, group: LoadedGroup, end_index: u32, lacks_records: bool) {
+        if lacks_records {
+            self.index.nameless.push((group.first_index, end_index));
+        }
+        self.index.data.extend(group.data);
+        self.index.records.extend(group.records);
+        self.index.damage.extend(group.damage);
+    }
+
+    fn footer(&mut self, header: &FrameHeader, position: u64, body: &[u8]) -> Result<(), Error> {
         let path = &self.pack.path;
-        let body = self.body(header, position)?;
-        let (keys, _) = FooterKeys::split(&body).within(path)?;
+        let (keys, _) = FooterKeys::split(body).within(path)?;
         let run: &Arc<RunKey> = self.keyring.get(keys.run, path)?;
-        let footer = crypto::open_footer(run, &self.pack.header, header, &body).within(path)?;
+        let footer = crypto::open_footer(run, &self.pack.header, header, body).within(path)?;
         let seen = Footer {
             frame_count: header.index,
             commit_count: self.index.commits,
@@ -237,31 +319,38 @@ impl<'a> Loader<'a> {
             chain: self.chain,
             reason: footer.reason,
         };
-        footer.check(&seen).within(path)?;
-        if !self.group.checksums.is_empty() {
+        let mut group = std::mem::take(&mut self.group);
+        if self.index.damage.is_empty() && group.damage.is_empty() {
             let reason = "frames stand between the last commit and the footer".to_owned();
-            return Err(Error::Damaged { path: path.clone(), reason });
+            let whole = match footer.check(&seen).within(path) {
+                Ok(()) if !group.checksums.is_empty() => Err(Error::Damaged { path: path.clone(), reason }),
+                other => other,
+            };
+            if let Err(error) = whole {
+                // One flipped bit makes a commit pass for data, which is not read here; only its checksum shows it.
+                group.damage = self.bad_frames(&group.data);
+                if group.damage.is_empty() {
+                    return Err(error);
+                }
+            }
         }
+        // Behind damage, frames without a commit mean that the commit itself is gone: a footer only ever follows one.
+        let is_left = !group.data.is_empty() || !group.records.is_empty();
+        let lacks = !group.damage.is_empty() || is_left;
+        self.take(group, header.index, lacks);
         self.index.closed = Some(footer.reason);
         self.index.good_bytes = header.end(position).next_multiple_of(BLOCK_BYTES);
         Ok(())
     }
+}
 
-    fn end_of_readable(&mut self, reason: String) -> Result<(), Error> {
-        tracing::debug!(path = %self.pack.path.display(), %reason, "pack ends at its last commit");
-        Ok(())
-    }
-
-    /// A group that cannot be read is not shown. Keys that are missing and limits that are passed are errors all the
-    /// same: they say nothing about a torn tail.
-    fn end_of_readable_because(&mut self, error: Error) -> Result<(), Error> {
-        match error {
-            Error::Format { .. } | Error::Crypto { .. } | Error::Damaged { .. } => {
-                self.end_of_readable(error.to_string())
-            }
-            other => Err(other),
-        }
-    }
+/// What became of a frame.
+enum Taken {
+    Whole,
+    /// Nothing of this pack comes after it.
+    End,
+    /// It is not what it should be, and why.
+    Not(String),
 }
 
 enum Found {
@@ -270,8 +359,22 @@ enum Found {
     Nothing(String),
 }
 
+/// Why a frame is not what it should be. Keys that are missing and limits that are passed stay errors: they say nothing
+/// about damage or a torn tail.
+fn reason_of(error: Error) -> Result<String, Error> {
+    match error {
+        Error::Format { .. } | Error::Crypto { .. } | Error::Damaged { .. } => Ok(cause(&error)),
+        other => Err(other),
+    }
+}
+
 /// Reads `count` bytes at `offset` by aligned reads, whatever the access of the file.
-fn read_range(file: &dyn FsFile, offset: u64, count: usize, path: &std::path::Path) -> Result<Vec<u8>, Error> {
+pub(super) fn read_range(
+    file: &dyn FsFile,
+    offset: u64,
+    count: usize,
+    path: &std::path::Path,
+) -> Result<Vec<u8>, Error> {
     let align = DIRECT_ALIGN_BYTES as u64;
     let front = offset / align * align;
     let skip = usize::try_from(offset - front).expect("less than a block");

@@ -21,6 +21,7 @@ mod paths;
 mod reader;
 mod rebuild;
 mod recover;
+mod resync;
 mod seal;
 mod slots;
 mod walk;

@@ -207,6 +207,10 @@ impl Rebuild<'_> {
                 return Ok(false);
             }
         };
+        if commit.number <= self.state.commits {
+            self.damage.push(format!("the commit at byte {offset} has a number that was there before"));
+            return Ok(false);
+        }
         let group = std::mem::take(&mut self.group);
         let is_whole = group.damage.is_empty() && group.unopened.is_empty();
         let seen = Commit {
@@ -290,7 +294,8 @@ impl Rebuild<'_> {
     }
 }
 
-fn cause(error: &Error) -> String {
+/// What is wrong, without the path.
+pub(super) fn cause(error: &Error) -> String {
     match error {
         Error::Damaged { reason, .. } => reason.clone(),
         other => std::error::Error::source(other).map_or_else(|| other.to_string(), ToString::to_string),

@@ -2,13 +2,13 @@
 //! a parser gives a value or an error; and what it gave, encoded again, gives the same value.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use packmule::crypto::{RunKey, SealingKey, UnlockCode};
+use packmule::crypto::{Identities, RunKey, SealingKey, UnlockCode, new_identity, open_slot, stanzas};
 use packmule::format::record::Records;
 use packmule::format::{
     Commit, Footer, FooterKeys, FrameHeader, FrameKind, Inner, JobId, PackHeader, PackKind, RunId, Sealed, SlotText,
-    VolumeHeader, VolumeId, chain_next, chain_start, parse_sums, path, render_sums,
+    VolumeHeader, VolumeId, chain_next, chain_start, parse_custody, parse_sums, path, render_custody, render_sums,
 };
 use packmule::plan::catalogue::Catalogue;
 use packmule::plan::dataset::DatasetFile;
@@ -21,7 +21,7 @@ use packmule::volume::{Keyring, Volume};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 14] = [
     ("header", header),
     ("frame", frame),
     ("commit", commit),
@@ -33,6 +33,9 @@ pub const TARGETS: [Target; 11] = [
     ("pack", pack),
     ("dataset", dataset),
     ("catalogue", catalogue),
+    ("job_file", job_file),
+    ("envelope", envelope),
+    ("custody", custody),
 ];
 
 /// `VOLUME` and pack headers.
@@ -125,6 +128,29 @@ pub fn dataset(data: &[u8]) {
 pub fn catalogue(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let _ = Catalogue::with_user_file(Some(("theirs", &text)));
+}
+
+/// The settings of a job, which people edit.
+pub fn job_file(data: &[u8]) {
+    let _ = packmule::cli::check_job_file(&String::from_utf8_lossy(data));
+}
+
+/// Key slots as they lie on a volume: age files around the run's key.
+pub fn envelope(data: &[u8]) {
+    static SECRET: LazyLock<String> =
+        LazyLock::new(|| new_identity(&SeededRandom::new(7)).expect("a key").secret.to_string());
+    let _ = stanzas(data);
+    let mut identities = Identities::none();
+    identities.add_text(&SECRET).expect("its own text");
+    let _ = open_slot(data, JobId([0x11; 16]), RunId([0x22; 16]), &identities);
+}
+
+/// Custody logs.
+pub fn custody(data: &[u8]) {
+    if let Ok(entries) = parse_custody(data, JobId([1; 16]), 1) {
+        let text = render_custody(entries.iter());
+        assert_eq!(parse_custody(text.as_bytes(), JobId([1; 16]), 1), Ok(entries));
+    }
 }
 
 /// Whole packs and manifests of somebody who has the key and bad intentions: the input is cut into frames, each a kind, a

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use packmule::digest::Crc64;
 use packmule::format::record::{Content, Piece, Problem, ProblemCode, Record};
 use packmule::format::{
-    Commit, Footer, FooterReason, FrameHeader, FrameKind, Inner, JobId, PackHeader, PackKind, ReadBack, RunId,
-    SealSignature, Sealed, SlotRecipient, SlotText, SumLine, VolumeHeader, VolumeId, render_sums,
+    Commit, CustodyEntry, Footer, FooterReason, FrameHeader, FrameKind, Inner, JobId, PackHeader, PackKind, ReadBack,
+    RunId, SealSignature, Sealed, SlotRecipient, SlotText, SumLine, VolumeHeader, VolumeId, render_custody,
+    render_sums,
 };
 
 use crate::verify_kit::{begin, extent, noise, other};
@@ -38,7 +39,7 @@ fn every_seed_with_any_bit_flipped_or_cut_anywhere_gives_a_value_or_an_error() {
         for item in std::fs::read_dir(corpus(name)).unwrap() {
             let good = std::fs::read(item.unwrap().path()).unwrap();
             // Those that work on whole files take a thousand times as long for each input.
-            let step = if ["pack", "catalogue"].contains(&name) { 499 } else { 1 };
+            let step = if ["pack", "catalogue", "job_file", "envelope"].contains(&name) { 499 } else { 1 };
             for bit in (0..good.len().min(600) * 8).step_by(step) {
                 let mut bad = good.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
@@ -192,6 +193,30 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     seeds.push(("dataset", "default", written.into_bytes()));
     let assumption = "[[assumption]]\nid = \"file-cost\"\nfigure = { value = \"0.05\", unit = \"s\" }\n";
     seeds.push(("catalogue", "assumption", assumption.as_bytes().to_vec()));
+    seeds.push((
+        "job_file",
+        "made",
+        b"job = \"/data/job\"\n[stage]\nvolume = [\"/mnt/a\", \"/mnt/b\"]\nthreads = 4\n".to_vec(),
+    ));
+    seeds.push(("job_file", "wrong", b"volume = { a = 1979-05-27 }\n[erase]\nyes = true\n".to_vec()));
+    let person = packmule::crypto::new_identity(&packmule::sys::random::SeededRandom::new(7)).unwrap();
+    let run = packmule::crypto::RunKey::fresh(&packmule::sys::random::SeededRandom::new(8));
+    let recipients = packmule::crypto::Recipients::parse([person.recipient.as_str()]).unwrap();
+    let sealed = packmule::crypto::seal_slot(JobId([0x11; 16]), &run, &recipients).unwrap();
+    seeds.push(("envelope", "x25519", sealed));
+    let first = CustodyEntry {
+        job: JobId([1; 16]),
+        volume: 1,
+        at_ns: 1_800_000_000_000_000_000,
+        kind: "handed-over".to_owned(),
+        by: "lab".to_owned(),
+        detail: "to the courier".to_owned(),
+        before: Vec::new(),
+        key: [2; 32],
+        signature: [3; 64],
+    };
+    let second = CustodyEntry { before: vec![first.hash()], kind: "received".to_owned(), ..first.clone() };
+    seeds.push(("custody", "two", render_custody([first, second].iter()).into_bytes()));
     seeds.push(("path", "hostile", b"dir/new\nline \xff\\ \xe2\x80\xae".to_vec()));
     seeds.push(("path", "outside", b"../../etc/passwd".to_vec()));
     seeds

@@ -15,7 +15,9 @@ pub(crate) enum Line {
     Slow(u64),
     /// Of the connections that carry more than so many bytes towards the server, the first and each n-th after it is cut.
     Cut { every: u64, after: u64 },
-    /// Of those connections, on the first and each n-th after it one bit of a body arrives flipped.
+    /// Of the connections that carry more than so many bytes of answers, the first and each n-th after it is cut there.
+    CutBack { every: u64, after: u64 },
+    /// Of those that carry so much towards the server, on the first and each n-th after it one bit of a body arrives flipped.
     Flip { every: u64, at: u64 },
     /// Of those connections, the first and each n-th after it goes silent, and then closes.
     Stall { every: u64, after: u64, pause: Duration },
@@ -66,16 +68,32 @@ impl Drop for FaultProxy {
 
 /// `large` counts connections that carried enough to be misused. By these, not by all, the n-th is taken: how many small
 /// ones a client opens beside them depends on timing, and a fault must come in every run.
-fn connect(client: &TcpStream, server: &TcpStream, line: Line, large: &AtomicU64, faults: &AtomicU64) {
+fn connect(client: &TcpStream, server: &TcpStream, line: Line, large: &Arc<AtomicU64>, faults: &Arc<AtomicU64>) {
     for stream in [client, server] {
         let _ = stream.set_nodelay(true);
     }
     let (back_from, back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     let late = if let Line::Late(late) = line { late } else { Duration::ZERO };
+    let (cut_back, answered) = (faults.clone(), large.clone());
+    let mut turn_back: Option<bool> = None;
     let back = std::thread::spawn(move || {
-        pass(&back_from, &back_to, |_, _| {
+        pass(&back_from, &back_to, |bytes, so_far| {
             std::thread::sleep(late);
-            true
+            match line {
+                Line::CutBack { every, after }
+                    if so_far + bytes.len() as u64 > after
+                        && *turn_back
+                            .get_or_insert_with(|| answered.fetch_add(1, Ordering::Relaxed).is_multiple_of(every)) =>
+                {
+                    cut_back.fetch_add(1, Ordering::Relaxed);
+                    // What comes before the cut arrives.
+                    let kept = usize::try_from(after.saturating_sub(so_far)).unwrap();
+                    let _ = (&back_to).write_all(&bytes[..kept]);
+                    let _ = back_to.shutdown(Shutdown::Both);
+                    false
+                }
+                _ => true,
+            }
         });
     });
     // Whether it is this connection's turn; unknown until it has carried enough.

@@ -16,11 +16,14 @@ use packmule::sys::clock::Clock;
 use packmule::sys::fault::{Fault, FaultFs, FaultRule};
 use packmule::sys::fs::OpKind;
 use packmule::sys::mem::MemFs;
+use packmule::sys::source_faults::SourceFaults;
 
+use crate::mirror_vfs;
 use crate::sweep_kit::{DRIVES, Scene};
 
 const EIO: i32 = 5;
 const ENOENT: i32 = 2;
+const EACCES: i32 = 13;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 
@@ -45,6 +48,29 @@ fn faults() -> Vec<(OpKind, Vec<Fault>)> {
         (OpKind::Write, write),
         (OpKind::SyncData, fails(&[ENOSPC])),
         (OpKind::Len, fails(&[])),
+    ]
+}
+
+/// The same for the database: what SQLite asks of its file system.
+fn database_faults() -> Vec<(OpKind, Vec<Fault>)> {
+    let fails = |errnos: &[i32]| errnos.iter().copied().map(Fault::Errno).collect::<Vec<_>>();
+    let mut write = fails(&[EIO, ENOSPC, EROFS]);
+    write.push(Fault::ShortWrite { bytes: 100, errno: ENOSPC });
+    vec![
+        (OpKind::CreateNew, fails(&[EIO, ENOSPC])),
+        (OpKind::Read, fails(&[EIO])),
+        (OpKind::Write, write),
+        (OpKind::SyncData, fails(&[EIO, ENOSPC])),
+        (OpKind::RemoveFile, fails(&[EIO])),
+    ]
+}
+
+/// And for the source, where what fails is one entry and not the run.
+fn source_faults() -> Vec<(OpKind, Vec<Fault>)> {
+    vec![
+        (OpKind::OpenRead, vec![Fault::Errno(EIO), Fault::Errno(ENOENT), Fault::Errno(EACCES)]),
+        (OpKind::Stat, vec![Fault::Errno(EIO)]),
+        (OpKind::Read, vec![Fault::Errno(EIO), Fault::ShortRead(1), Fault::ShortRead(5000)]),
     ]
 }
 
@@ -99,6 +125,93 @@ fn every_call_fails_at_every_place_and_the_same_command_ends_well() {
         }
     }
     eprintln!("{exercised} faults, each exercised; {survived} runs ended well all the same");
+}
+
+/// The same command without faults ends well, in a database that can be read again.
+fn follow_on(scene: &Scene, mem: &MemFs, drives: &[&str], context: &str) {
+    mirror_vfs::mirror(&scene.job(), Arc::new(mem.clone()));
+    follow(scene, mem, drives, context);
+}
+
+#[test]
+fn every_call_of_the_database_fails_at_every_place_and_the_same_command_ends_well() {
+    let scene = Scene::new();
+    let drives = &DRIVES[..1];
+    let mut exercised = 0;
+    for (kind, faults) in database_faults() {
+        for fault in faults {
+            let mut place = 1;
+            loop {
+                let mem = scene.empty();
+                scene.load(&mem);
+                let broken = FaultFs::new(Arc::new(mem.clone()));
+                broken.add(FaultRule::new(kind, fault).path("job.db").nth(place));
+                mirror_vfs::mirror(&scene.job(), Arc::new(broken.clone()));
+                let told = Arc::default();
+                let outcome = scene.stage(&mem, 5, drives, &told);
+                if !broken.unexercised().is_empty() {
+                    assert!(place > 1, "{kind:?} is never called, so {fault:?} proves nothing");
+                    break;
+                }
+                exercised += 1;
+                let context = format!("database: {kind:?} number {place}, {fault:?}");
+                if let Ok(outcome) = &outcome
+                    && outcome.is_complete
+                {
+                    scene.check_end(&mem, outcome, drives, &context);
+                }
+                scene.check_image(&mem, &told, &context);
+                scene.load(&mem);
+                follow_on(&scene, &mem, drives, &context);
+                place = if is_full() { place + 1 } else { place * 9 };
+            }
+        }
+    }
+    eprintln!("{exercised} faults inside the database, each exercised");
+}
+
+#[test]
+fn whatever_the_source_does_no_entry_is_staged_that_was_not_read_and_the_rest_is() {
+    let scene = Scene::new();
+    let drives = &DRIVES[..1];
+    let (mut exercised, mut whole) = (0, 0);
+    for (kind, faults) in source_faults() {
+        for fault in faults {
+            let mut place = 1;
+            loop {
+                let mem = scene.empty();
+                scene.load(&mem);
+                let broken = SourceFaults::below(&scene.source());
+                broken.add(FaultRule::new(kind, fault).nth(place));
+                let outcome = scene.stage(&mem, 5, drives, &Arc::default());
+                let happened = broken.unexercised().is_empty();
+                drop(broken);
+                if !happened {
+                    assert!(place > 1, "{kind:?} is never called, so {fault:?} proves nothing");
+                    break;
+                }
+                exercised += 1;
+                let context = format!("source: {kind:?} number {place}, {fault:?}");
+                let outcome =
+                    outcome.unwrap_or_else(|error| panic!("{context}: one entry is no reason to end: {error}"));
+                let ledger = packmule::job::Job::open_read_only(&scene.job()).unwrap().ledger().unwrap();
+                let staged = ledger.staged().entries;
+                if matches!(fault, Fault::ShortRead(_)) {
+                    scene.check_end(&mem, &outcome, drives, &context);
+                    whole += 1;
+                } else {
+                    let present = ledger.present().entries;
+                    assert!(staged >= present - 2, "{context}: a file and its other name, no more: {ledger:#?}");
+                    let report = scene.verify(&mem, drives);
+                    assert!(report.is_clean(), "{context}: {:#?}", report.findings);
+                }
+                // The first drive is sealed, with what could be read; the rest goes onto another.
+                follow(&scene, &mem, &DRIVES[..2], &context);
+                place = if is_full() { place + 1 } else { place * 4 };
+            }
+        }
+    }
+    eprintln!("{exercised} faults of the source, each exercised; after {whole} of them everything was staged at once");
 }
 
 #[test]

@@ -16,13 +16,13 @@ use crate::s3_lab::{Garage, Lab, runtime, target};
 
 const MIB: usize = 1 << 20;
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     let pause = Duration::from_millis(5);
     let patience = Patience { attempts_max: 4, pause_first: pause, pause_max: pause };
     Options { prefix: "data/".to_owned(), patience, memory_bytes: 24 << 20, requests_max: 8, ..Options::default() }
 }
 
-fn run(dataset: &Dataset, target: Target, options: &Options) -> Result<Outcome, Error> {
+pub(crate) fn run(dataset: &Dataset, target: Target, options: &Options) -> Result<Outcome, Error> {
     ingest(&mut dataset.job(), &dataset.media(), target, options, &World::real(), &Silent)
 }
 
@@ -43,7 +43,7 @@ fn small() -> Dataset {
     )
 }
 
-fn large() -> Dataset {
+pub(crate) fn large() -> Dataset {
     Dataset::new(
         2,
         &[
@@ -59,12 +59,12 @@ fn head(lab: &Lab, key: &str) -> Head {
     lab.run(lab.store.head(key)).unwrap().unwrap_or_else(|| panic!("no object {key:?}"))
 }
 
-fn assert_content(lab: &Lab, key: &str, content: &[u8]) {
+pub(crate) fn assert_content(lab: &Lab, key: &str, content: &[u8]) {
     assert!(lab.run(read_back(&lab.store, key, content.len() as u64, crc64(content))).unwrap(), "{key:?}");
     assert_eq!(head(lab, key).metadata["packmule-sha256"], hex_sha256(content), "{key:?}");
 }
 
-fn endpoint(lab: &Lab) -> Target {
+pub(crate) fn endpoint(lab: &Lab) -> Target {
     target(&lab.server.as_ref().unwrap().endpoint())
 }
 

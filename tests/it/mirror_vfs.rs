@@ -10,20 +10,21 @@
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 
-use packmule::sys::mem::MemFs;
 use packmule::sys::{Access, Fs, FsFile};
 use rusqlite::ffi;
 
-static MIRRORS: Mutex<Vec<(PathBuf, MemFs)>> = Mutex::new(Vec::new());
+type Mirrored = (PathBuf, Arc<dyn Fs>);
 
-/// Databases below `dir` are mirrored into `fs` from now on, at the same path.
-pub fn mirror(dir: &Path, fs: &MemFs) {
+static MIRRORS: Mutex<Vec<Mirrored>> = Mutex::new(Vec::new());
+
+/// Databases below `dir` are mirrored into `fs` from now on, at the same path; what fails there fails for SQLite too.
+pub fn mirror(dir: &Path, fs: Arc<dyn Fs>) {
     install();
     let mut mirrors = MIRRORS.lock().unwrap();
     mirrors.retain(|(known, _)| known != dir);
-    mirrors.push((dir.to_owned(), fs.clone()));
+    mirrors.push((dir.to_owned(), fs));
 }
 
 /// Databases below `dir` are ordinary again.
@@ -31,14 +32,14 @@ pub fn forget(dir: &Path) {
     MIRRORS.lock().unwrap().retain(|(known, _)| known != dir);
 }
 
-fn mirrored(path: &Path) -> Option<MemFs> {
+fn mirrored(path: &Path) -> Option<Arc<dyn Fs>> {
     let mirrors = MIRRORS.lock().unwrap();
-    mirrors.iter().find(|(dir, _)| path.starts_with(dir)).map(|(_, fs)| fs.clone())
+    mirrors.iter().find(|(dir, _)| path.starts_with(dir)).map(|(_, fs)| Arc::clone(fs))
 }
 
 /// What is mirrored of one open file.
 struct Mirror {
-    fs: MemFs,
+    fs: Arc<dyn Fs>,
     path: PathBuf,
     file: Box<dyn FsFile>,
     /// A journal or log that this process made and has not synced yet.
@@ -101,7 +102,7 @@ unsafe extern "C" fn open(
         let path = path_of(name);
         let mirror = match path.as_deref().and_then(|path| mirrored(path).map(|fs| (fs, path))) {
             None => None,
-            Some((fs, path)) => match open_mirror(&fs, path, flags) {
+            Some((fs, path)) => match open_mirror(fs, path, flags) {
                 Ok(mirror) => Some(mirror),
                 Err(code) => return code,
             },
@@ -117,7 +118,7 @@ unsafe extern "C" fn open(
     }
 }
 
-fn open_mirror(fs: &MemFs, path: &Path, flags: c_int) -> Result<Mirror, c_int> {
+fn open_mirror(fs: Arc<dyn Fs>, path: &Path, flags: c_int) -> Result<Mirror, c_int> {
     let is_there = match fs.stat(path) {
         Ok(_) => true,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
@@ -137,7 +138,7 @@ fn open_mirror(fs: &MemFs, path: &Path, flags: c_int) -> Result<Mirror, c_int> {
         return Err(ffi::SQLITE_CANTOPEN);
     };
     let file = file.map_err(|_| ffi::SQLITE_CANTOPEN)?;
-    Ok(Mirror { fs: fs.clone(), path: path.to_owned(), file, is_new_journal: is_new && is_journal })
+    Ok(Mirror { fs, path: path.to_owned(), file, is_new_journal: is_new && is_journal })
 }
 
 unsafe extern "C" fn delete(layer: *mut ffi::sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
@@ -236,6 +237,18 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     }
 }
 
+unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, bytes: c_int, at: i64) -> c_int {
+    // SAFETY: as for `close`; the buffer is SQLite's own, for the layer below.
+    unsafe {
+        let (mirror, real, methods) = parts(file);
+        // The bytes are those of the real file; one byte is read of the mirror for the sake of its faults.
+        if mirror.is_some_and(|mirror| mirror.file.read_at(&mut [0], at.cast_unsigned()).is_err()) {
+            return ffi::SQLITE_IOERR_READ;
+        }
+        methods.xRead.unwrap()(real, to, bytes, at)
+    }
+}
+
 /// Methods that only pass on.
 macro_rules! pass {
     ($name:ident, $method:ident, ($($arg:ident: $type:ty),*) $(-> $out:ty)?) => {
@@ -249,7 +262,6 @@ macro_rules! pass {
     };
 }
 
-pass!(read, xRead, (to: *mut c_void, bytes: c_int, at: i64) -> c_int);
 pass!(file_size, xFileSize, (size: *mut i64) -> c_int);
 pass!(lock, xLock, (level: c_int) -> c_int);
 pass!(unlock, xUnlock, (level: c_int) -> c_int);
@@ -287,10 +299,10 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 #[test]
 fn what_sqlite_writes_is_in_memory_too_byte_for_byte_and_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let fs = MemFs::new();
+    let fs = packmule::sys::mem::MemFs::new();
     let path = dir.path().join("inner");
     fs.make_dirs(&path).unwrap();
-    mirror(&path, &fs);
+    mirror(&path, Arc::new(fs.clone()));
     let db = rusqlite::Connection::open(path.join("x.db")).unwrap();
     db.pragma_update(None, "journal_mode", "WAL").unwrap();
     db.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (randomblob(100000)); PRAGMA wal_checkpoint").unwrap();

@@ -32,6 +32,16 @@ impl Lab {
         Self { runtime, dir, server: Some(server), store }
     }
 
+    /// The server again, with what it holds and another script.
+    pub(crate) fn restarted(mut self, faults: FaultPlan) -> Self {
+        drop(self.server.take());
+        let options = Options { faults, ..Options::default() };
+        let server = Server::start(self.dir.path(), &credentials(), options).unwrap();
+        self.store = self.run(connect(target(&server.endpoint())));
+        self.server = Some(server);
+        self
+    }
+
     /// Every key in the bucket.
     pub(crate) fn keys(&self) -> Vec<String> {
         let client = client(self.server.as_ref().unwrap());

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use packmule::format::ReadBack;
+use packmule::ingest::remote::ObjectStore;
+use packmule::s3d::{self, FaultPlan, Operation, Quirks};
 use packmule::stage::{Silent, stage};
 use packmule::sys::World;
 use packmule::sys::fault::{Fault, FaultFs, FaultRule};
@@ -14,8 +16,9 @@ use packmule::sys::fs::OpKind;
 use packmule::sys::mem::CrashKeep;
 
 use crate::job_bench::Bench;
+use crate::s3_lab::Lab;
 use crate::sweep_kit::{DRIVES, Scene};
-use crate::tree;
+use crate::{ingest_engine, ingest_kit, tree};
 
 /// A directory of files whose size the kernel states as 4096 and that end after a few bytes; some cannot be read at all.
 const SHORT_FILES: &str = "/sys/kernel/mm/transparent_hugepage";
@@ -215,4 +218,50 @@ fn encrypted_means_unverifiable() {
     fs::write(&pack, bytes).unwrap();
     let said = bench.run(4, &["verify", "--keyless", "@a"]);
     assert!(said.out.contains("packs/00000001.pack"), "{}", said.out);
+}
+
+#[test]
+fn my_upload_dies_hourly_and_starts_from_zero() {
+    // Each run gets three parts of its largest file through, and then its credentials expire. A tool that begins anew
+    // never ends.
+    let dataset = ingest_engine::large();
+    let mut lab = Lab::new(FaultPlan::default(), Quirks::default());
+    let mut runs = 0;
+    loop {
+        let faults = FaultPlan::default();
+        faults.on_key_after(Operation::UploadPart, "data/big", 3, s3d::Fault::Refuse(400, "ExpiredToken"));
+        lab = lab.restarted(faults);
+        runs += 1;
+        let outcome = ingest_engine::run(&dataset, ingest_engine::endpoint(&lab), &ingest_engine::options());
+        if outcome.as_ref().is_ok_and(|outcome| outcome.left == 0) {
+            break;
+        }
+        assert!(runs < 12, "no further after {runs} runs: {outcome:?}");
+    }
+    assert!(runs >= 3, "three parts a run: {runs}");
+    ingest_engine::assert_content(&lab, "data/big", &ingest_kit::noise(2, (35 << 20) + 7));
+    assert_eq!(lab.run(lab.store.open_uploads("")).unwrap(), [], "and nothing half-sent is left to be paid for");
+}
+
+#[test]
+fn the_power_went_and_nothing_opens() {
+    let scene = Scene::new();
+    let drives = &DRIVES[..2];
+    let whole = scene.empty();
+    scene.load(&whole);
+    scene.stage(&whole, 3, drives, &Arc::default()).unwrap();
+    for eighth in 1..8 {
+        let fs = scene.empty();
+        scene.load(&fs);
+        fs.cut_power_at(whole.operation_count() * eighth / 8);
+        let told = Arc::default();
+        let _ = scene.stage(&fs, 4, drives, &told);
+        let after = fs.crash(CrashKeep::Random(eighth));
+        let context = format!("power went {eighth} eighths through");
+        // Everything that was said to be staged opens as it is, and the same command needs nobody's help.
+        scene.check_image(&after, &told, &context);
+        scene.load(&after);
+        let outcome = scene.stage(&after, 5, drives, &Arc::default()).unwrap();
+        scene.check_end(&after, &outcome, drives, &context);
+    }
 }

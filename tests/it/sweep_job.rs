@@ -146,7 +146,9 @@ fn with_job_of(scene: &Scene, drives: &MemFs, job: Option<&MemFs>) -> MemFs {
 fn recovering_a_lost_database_survives_a_cut_at_any_operation() {
     let scene = Scene::new();
     let base = with_job_of(&scene, &staged(&scene, &DRIVES[..2], 3), None);
-    assert!(sweep_recover(&scene, &base, &DRIVES[..2]) >= POINTS / 2);
+    let cuts = sweep_recover(&scene, &base, &DRIVES[..2]);
+    eprintln!("{cuts} cuts");
+    assert!(cuts >= POINTS / 2);
 }
 
 #[test]
@@ -172,6 +174,7 @@ fn whatever_a_cut_left_a_lost_an_older_or_a_newer_database_ends_in_the_same_trut
         },
     );
     let images = images.into_inner();
+    eprintln!("{} states of the drives", images.len());
     assert!(images.len() >= 4, "{}", images.len());
     let last = images.len() - 1;
     for (at, image) in images.iter().enumerate() {
@@ -232,6 +235,7 @@ fn erasing_survives_a_cut_at_any_operation_and_never_says_so_too_early() {
         assert!(Scene::drive_files(&after).is_empty(), "{context}");
         assert!(is_erased(context), "{context}");
     });
+    eprintln!("{cuts} cuts");
     assert!(cuts >= POINTS / 2);
 }
 
@@ -279,5 +283,6 @@ fn ingesting_survives_a_cut_at_any_operation_of_its_database() {
             assert_eq!(objects(&prefix), objects("cut-10/"), "{context}: as many as undisturbed");
         },
     );
+    eprintln!("{cuts} cuts");
     assert!(cuts >= POINTS / 2 && objects("cut-10/") > 10);
 }

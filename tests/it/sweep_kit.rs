@@ -175,7 +175,7 @@ impl Scene {
                 std::fs::write(&path, fs.contents(&path).unwrap()).unwrap();
             }
         }
-        mirror_vfs::mirror(&job, fs);
+        mirror_vfs::mirror(&job, Arc::new(fs.clone()));
     }
 
     pub fn identities(&self) -> Identities {

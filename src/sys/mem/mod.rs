@@ -336,6 +336,10 @@ impl FsFile for MemFile {
         Ok(())
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.power()?;
