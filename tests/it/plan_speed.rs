@@ -31,7 +31,7 @@ fn six_options() -> String {
 }
 
 #[test]
-#[ignore = "a figure of the release profile, printed"]
+#[ignore = "prints a figure, and no test may fail on time: cargo test --release --test it -- --ignored --nocapture plan_speed"]
 fn six_options_of_24_devices_in_4096_draws() {
     let catalogue = Catalogue::with_user_file(Some(("six.toml", &six_options()))).expect("valid");
     let request = Request {
