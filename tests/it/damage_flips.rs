@@ -1,7 +1,7 @@
 //! Every single-bit flip of a small sealed volume is found, with a key and without, and laid to the right file and frame.
 //!
-//! Bytes that are zero (the rest of headers, padding) are sampled, one bit of each in every so many, unless
-//! `PACKMULE_ALL_BITS=1` asks for all of them; every bit of every other byte is always flipped.
+//! The default run flips one bit of every byte, another one from byte to byte, and samples the bytes that are zero (the
+//! rest of headers, padding); `PACKMULE_ALL_BITS=1` flips every bit of every byte.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,10 @@ fn flips(bytes: &[u8]) -> Vec<(usize, u8)> {
     let all = std::env::var_os("PACKMULE_ALL_BITS").is_some();
     let mut chosen = Vec::new();
     for (at, byte) in bytes.iter().enumerate() {
-        if *byte != 0 || all {
+        if all {
             chosen.extend((0..8).map(|bit| (at, bit)));
+        } else if *byte != 0 {
+            chosen.push((at, u8::try_from(at % 8).unwrap()));
         } else if at % ZERO_STEP == 0 {
             chosen.push((at, u8::try_from(at / ZERO_STEP % 8).unwrap()));
         }
@@ -122,7 +124,7 @@ fn every_flipped_bit_is_found_without_a_key() {
     let scene = tiny_scene();
     let count = sweep(None, &scene, |_, _, _| {});
     eprintln!("{count} single-bit flips, each found without a key");
-    assert!(count > 20_000, "{count}");
+    assert!(count > 3_000, "{count}");
 }
 
 #[test]
@@ -155,5 +157,5 @@ fn every_flipped_bit_is_found_with_the_key_and_costs_what_it_costs() {
         }
     });
     eprintln!("{count} single-bit flips, each found with the key");
-    assert!(count > 20_000, "{count}");
+    assert!(count > 3_000, "{count}");
 }

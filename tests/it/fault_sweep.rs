@@ -285,3 +285,34 @@ fn a_clock_that_jumps_by_years_changes_nothing_about_what_is_staged() {
     let outcome = stage(scene.options(&DRIVES[..1]), &world, Arc::new(Silent)).unwrap();
     scene.check_end(&mem, &outcome, &DRIVES[..1], "jumping clock");
 }
+
+#[test]
+fn a_volume_that_failed_is_not_sealed_because_the_other_one_has_no_room() {
+    let scene = Scene::new();
+    // Each more than the second drive takes, so that it is left far from full when the first one fails.
+    for number in 0..6 {
+        let path = scene.source().join(format!("zzz-{number}"));
+        std::fs::write(path, crate::stage_kit::noise(number, 2 << 20)).unwrap();
+    }
+    // In its first pack, and when packs are on it that could be sealed.
+    let mut without_room = 0;
+    for place in [2, 5, 7, 9] {
+        let mem = scene.empty();
+        scene.load(&mem);
+        let faults = FaultFs::new(Arc::new(mem.clone()));
+        faults.add(FaultRule::new(OpKind::SyncData, Fault::Errno(EIO)).path("/drive-1/packmule/packs/").nth(place));
+        let world = World { fs: Arc::new(faults.clone()), ..Scene::world(&mem, 5) };
+        let mut options = scene.options(&DRIVES[..2]);
+        options.volumes[1].limit_bytes = Some(1_150_000); // little more than the least there may be
+        let outcome = stage(options, &world, Arc::new(Silent)).unwrap();
+        assert!(faults.unexercised().is_empty());
+        assert_eq!(outcome.failed.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1], "{outcome:#?}");
+        without_room += u32::from(outcome.needs_volume.is_some());
+        assert!(outcome.sealed.iter().all(|(number, _)| *number == 2), "{outcome:#?}");
+        let operations = mem.operations();
+        let on_first = |path: &PathBuf| path.starts_with("/drive-1/packmule/SEALED") || path.ends_with("MANIFEST");
+        assert!(!operations.iter().any(|op| op.path.starts_with("/drive-1") && on_first(&op.path)), "place {place}");
+        follow(&scene, &mem, &DRIVES, &format!("sync {place} of a drive beside one without room"));
+    }
+    assert!(without_room > 0, "the other drive was never without room");
+}
