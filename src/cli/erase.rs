@@ -1,23 +1,33 @@
 //! `packmule erase VOLUME... --job DIR`: destroys volumes whose content is proved to be elsewhere.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Exit, Failure};
-use crate::erase::{self, Error, Options, Outcome, Progress, Proof};
+use crate::erase::{self, Error, Options, Outcome, Progress, Proof, PurgeError};
 use crate::job::Job;
 use crate::report::{self, read_completion};
-use crate::sys::World;
+use crate::sys::{World, sanitize};
 use crate::units::Bytes;
 
 /// Arguments of `packmule erase`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Levels of NIST SP 800-88:
+  packmule erase /mnt/a --job ~/jobs/lab              Clear, and cryptographic erase of what was on it
+  umount /mnt/a
+  packmule erase --purge /dev/sdb --job ~/jobs/lab    Purge: ATA or NVMe sanitize, or secure discard, if the drive offers it
+
+A drive is recognised by its serial number. Whatever else is on it is lost too.")]
 pub struct Args {
     /// Volumes to erase
-    #[arg(required = true)]
+    #[arg(required_unless_present = "purge")]
     volume: Vec<PathBuf>,
+    /// Whole drive (such as /dev/sdb) whose volumes are erased and unmounted: it erases itself, spare blocks included
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["volume", "abandon", "accept_problems", "free_space", "dry_run"])]
+    purge: Option<PathBuf>,
     /// Job directory
     #[arg(long, value_name = "DIR")]
     job: PathBuf,
@@ -64,7 +74,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         dry_run: args.dry_run,
     };
     if !args.dry_run && !args.yes {
-        confirm(&args.volume)?;
+        confirm(args.purge.as_ref().map_or(&args.volume[..], std::slice::from_ref))?;
+    }
+    if let Some(device) = &args.purge {
+        return purge(args, &mut job, &world, device);
     }
     let proof = read_completion(&*world.fs, job.dir())?.map(proof);
     for volume in &args.volume {
@@ -78,6 +91,43 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         let text = render(&outcome.map_err(failure)?, args.json)?;
         std::io::stdout().write_all(text.as_bytes())?;
     }
+    Ok(Exit::Done)
+}
+
+/// Hears how far a drive is, and waits.
+struct Waiting(ProgressBar);
+
+impl erase::Wait for Waiting {
+    fn wait(&mut self, time: std::time::Duration, of_65536: u16) {
+        self.0.set_position(of_65536.into());
+        std::thread::sleep(time);
+    }
+}
+
+fn purge(args: &Args, job: &mut Job, world: &World, device: &Path) -> anyhow::Result<Exit> {
+    let open = sanitize::open(device).map_err(|error| {
+        let hint = "name the whole drive, unmounted; this needs root".to_owned();
+        Failure::of(Exit::Failed, format!("{} is not purged", device.display()), Some(hint), error)
+    });
+    let mut drive = open?;
+    let bar = ProgressBar::new(1 << 16);
+    if let Ok(style) = ProgressStyle::with_template("the drive erases itself {bar:30} {percent}% {elapsed}") {
+        bar.set_style(style);
+    }
+    let purged = erase::purge(job, world, &mut drive, &mut Waiting(bar.clone()));
+    bar.finish_and_clear();
+    let mut text = String::new();
+    for certificate in purged.map_err(failure)? {
+        if args.json {
+            text +=
+                &(serde_json::json!({ "purged": certificate.volume, "certificate": certificate }).to_string() + "\n");
+        } else {
+            let method = certificate.purge.as_ref().map_or("", |purge| &purge.method);
+            text +=
+                &format!("volume {}: its drive is purged ({method}); the certificate says so\n", certificate.volume);
+        }
+    }
+    std::io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Done)
 }
 
@@ -143,7 +193,8 @@ fn failure(error: Error) -> Failure {
     let exit = match &error {
         Error::OtherNumber { .. } => Exit::Usage,
         Error::OtherJob { .. } | Error::Volume(_) => Exit::Volume,
-        Error::ReadBack { .. } => Exit::Integrity,
+        Error::ReadBack { .. } | Error::Purge(PurgeError::StillThere { .. }) => Exit::Integrity,
+        Error::Purge(PurgeError::OtherDrive { .. } | PurgeError::NoSerial) => Exit::Volume,
         _ => Exit::Failed,
     };
     let hint = error.hint().map(str::to_owned);

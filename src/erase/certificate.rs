@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Purpose, SigningKey, fingerprint, is_signed};
 use crate::erase::Error;
+use crate::erase::purge::Purge;
 use crate::erase::wipe::Doomed;
 use crate::format::parse_hex;
 use crate::job::Job;
@@ -52,6 +53,9 @@ pub(super) fn begun(job: &Job, volume: u32) -> Result<Option<Inventory>, Error> 
 
 /// What an overwriting of files comes to, in the words of NIST SP 800-88.
 pub(super) const LEVEL: &str = "Clear, after destruction of the keys (cryptographic erase) of all that was encrypted";
+/// What it comes to when the drive was purged after that.
+pub(super) const PURGED: &str =
+    "Purge: the drive erased itself by its own means, after Clear and destruction of the keys (cryptographic erase)";
 /// What must be said beside it.
 pub(super) const LIMITS: &str = "Flash drives may keep old copies of overwritten blocks out of reach of any program; those are \
 ciphertext whose keys were destroyed here. Other volumes of the job that are not erased may hold slots of the same keys.";
@@ -94,6 +98,9 @@ pub struct Certificate {
     pub read_back: String,
     /// Free space overwritten; `None`: it was not asked for.
     pub free_space_bytes: Option<u64>,
+    /// How the drive was purged after that; `None`: it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge: Option<Purge>,
     /// The program and its version.
     pub program: String,
     /// Fingerprint of the key that signed.
@@ -118,6 +125,7 @@ pub fn check_certificate(bytes: &[u8]) -> Option<Certificate> {
 
 impl Certificate {
     pub(super) fn sign(&mut self, key: &SigningKey) -> Result<(), Error> {
+        self.signature.clear();
         self.signed_by = fingerprint(&key.public());
         self.key = hex(&key.public());
         self.signature = hex(&key.sign(Purpose::Erasure, self.to_json()?.as_bytes()));
@@ -172,8 +180,18 @@ impl Certificate {
             None => writeln!(out, "  4. Free space was not overwritten.")?,
         }
         writeln!(out, "  5. All files removed.\n")?;
+        if let Some(purge) = &self.purge {
+            writeln!(out, "Then the whole drive: {}, {} to {}.", purge.method, purge.begun, purge.ended)?;
+            writeln!(
+                out,
+                "  Of {} marks written all over it before, {} were looked for and are gone; {} places cannot be read.\n",
+                purge.marks, purge.gone, purge.unreadable
+            )?;
+        }
         writeln!(out, "Level of NIST SP 800-88: {}.", self.level)?;
-        writeln!(out, "{LIMITS}\n")?;
+        if self.purge.is_none() {
+            writeln!(out, "{LIMITS}\n")?;
+        }
         writeln!(out, "Signed by      {}", self.signed_by)?;
         writeln!(out, "Signature      {} (of the JSON form)", self.signature)
     }

@@ -2,7 +2,7 @@
 //! certificate.
 //!
 //! Owns: when a volume may be erased, the order of destruction, the certificate. Does not own: proof of arrival (the
-//! completion report has it), devices below the file system. Invariants: nothing is touched before permission and the
+//! completion report has it), how a drive is spoken to below its file system (`sys::sanitize`). Invariants: nothing is touched before permission and the
 //! inventory are on record; key slots go first, so that an interruption leaves ciphertext without keys; a file is removed
 //! only after it was overwritten, synced and sampled past the cache; `VOLUME` goes last, so that the same command
 //! again knows what it continues. Callers: `cli`.
@@ -11,8 +11,10 @@ mod certificate;
 mod error;
 mod page;
 mod permission;
+mod purge;
 mod wipe;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,8 +27,9 @@ use crate::sys::World;
 use crate::volume::{self, PACKMULE, VOLUME, Volume};
 
 pub use certificate::{Certificate, Inventory, check_certificate};
-pub use error::Error;
+pub use error::{Error, PurgeError};
 pub use permission::Proof;
+pub use purge::{Purge, Wait, purge};
 
 /// What the user asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -171,6 +174,7 @@ fn finish(
         read_back: wiped.read_back.map_or("nothing was left to read back", ReadBack::word).to_owned(),
         free_space_bytes: options.free_space.then_some(wiped.free_space_bytes),
         program: format!("packmule {}", env!("CARGO_PKG_VERSION")),
+        purge: None,
         signed_by: String::new(),
         key: String::new(),
         signature: String::new(),
@@ -178,32 +182,43 @@ fn finish(
     if let Some(key) = key {
         certificate.sign(&key)?;
     }
-    let dir = job.dir().join(REPORT_DIR);
-    ensure_dir(&*world.fs, &dir)?;
-    let text_path = dir.join(format!("erased-volume-{number}.txt"));
-    let document = certificate.to_json()?;
-    let forms = [
-        (text_path.clone(), certificate.to_text()),
-        (text_path.with_extension("html"), page::certificate(&certificate)),
-        (text_path.with_extension("json"), document),
-    ];
-    for (path, text) in &forms {
-        put(world, path, text)?;
-    }
+    let text_path = write_forms(job, world, &certificate)?;
     let detail = certificate.to_json()?;
     let at = world.clock.now();
     job.batch_durable(|batch| {
         batch.erase_volume(number, at)?;
         batch.append_event(at, "erased", Some(number), &detail)
     })?;
-    let erased: Vec<Certificate> = job
-        .events()?
-        .iter()
-        .filter(|event| event.kind == "erased")
-        .filter_map(|event| serde_json::from_str(&event.detail).ok())
-        .collect();
-    put(world, &dir.join("erased-drives.html"), &page::batch(&job.id().to_string(), &erased))?;
+    write_batch(job, world)?;
     Ok(Outcome::Erased(Box::new(certificate), text_path))
+}
+
+/// Puts a certificate on file in all its forms. Gives where the text is.
+fn write_forms(job: &Job, world: &World, certificate: &Certificate) -> Result<PathBuf, Error> {
+    let dir = job.dir().join(REPORT_DIR);
+    ensure_dir(&*world.fs, &dir)?;
+    let text_path = dir.join(format!("erased-volume-{}.txt", certificate.volume));
+    let forms = [
+        (text_path.clone(), certificate.to_text()),
+        (text_path.with_extension("html"), page::certificate(certificate)),
+        (text_path.with_extension("json"), certificate.to_json()?),
+    ];
+    for (path, text) in &forms {
+        put(world, path, text)?;
+    }
+    Ok(text_path)
+}
+
+/// One page about all drives, each as its last certificate says.
+fn write_batch(job: &Job, world: &World) -> Result<(), Error> {
+    let mut all: BTreeMap<u32, Certificate> = BTreeMap::new();
+    for event in job.events()?.iter().filter(|event| ["erased", "purged"].contains(&event.kind.as_str())) {
+        if let Ok(certificate) = serde_json::from_str::<Certificate>(&event.detail) {
+            all.insert(certificate.volume, certificate);
+        }
+    }
+    let all: Vec<Certificate> = all.into_values().collect();
+    put(world, &job.dir().join(REPORT_DIR).join("erased-drives.html"), &page::batch(&job.id().to_string(), &all))
 }
 
 fn put(world: &World, path: &Path, text: &str) -> Result<(), Error> {

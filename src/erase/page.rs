@@ -62,6 +62,15 @@ pub(super) fn certificate(certificate: &Certificate) -> String {
             "Free space",
             html! { @match certificate.free_space_bytes { Some(bytes) => { (size(bytes)) " overwritten" } None => { "not overwritten" } } },
         ),
+        (
+            "Whole drive",
+            html! {
+                @match &certificate.purge {
+                    Some(purge) => { (purge.method) ", " (purge.begun) " to " (purge.ended) "; of " (purge.marks) " marks written before, " (purge.gone) " were looked for and are gone, " (purge.unreadable) " cannot be read" }
+                    None => { "not purged" }
+                }
+            },
+        ),
         ("Program", html! { (certificate.program) }),
         ("Signed by", html! { (certificate.signed_by) br; code { (certificate.signature) } }),
     ];
@@ -72,7 +81,7 @@ pub(super) fn certificate(certificate: &Certificate) -> String {
             p class="level" { "NIST SP 800-88: " (certificate.level) }
             @if certificate.completion_report_sha256.is_none() { p class="warning" { "Erased without proof that its content had arrived." } }
             table { tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } } }
-            p { (super::certificate::LIMITS) }
+            @if certificate.purge.is_none() { p { (super::certificate::LIMITS) } }
             div class="sign" { div { "Name, date" } div { "Signature" } }
         },
     )

@@ -37,11 +37,12 @@ Write down when you got it, and in what state; that stays with the drive:
 HOW TO READ IT, with a key
   packmule verify  <this drive> --identity key.txt
   packmule extract <this drive> --identity key.txt --to <directory>
-(or --passphrase-file, --unlock-code-file, --share: whatever the sender gave you).
+(or --passphrase-file, --unlock-code-file, --share: whatever the sender gave you;
+with --kms, a key of AWS KMS that your credentials may use opens it).
 If there is a directory packmule/reader, the program and the documents of the format
 are in it. The files in packmule/slots are ordinary age files (age-encryption.org):
 age -d shows the key of each run to whoever it was encrypted for, so that the data
-can be read without the program.
+can be read without the program; files ending in .kms are for AWS KMS.
 
 packmule {version}
 ",

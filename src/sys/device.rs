@@ -27,6 +27,8 @@ pub struct DeviceFacts {
     pub removable: Option<bool>,
     /// Size of the whole device. Unit: bytes.
     pub size_bytes: Option<u64>,
+    /// Whether it discards blocks together with their copies.
+    pub secure_discard: Option<bool>,
 }
 
 /// Facts about the device that holds `path`. Empty for network mounts, tmpfs, or where `/sys` is not readable.
@@ -111,6 +113,11 @@ fn temperature_at(link: &Path) -> Option<f32> {
     Some(found.parse::<f32>().ok()? / 1000.0)
 }
 
+/// Facts about the device of a node below `/sys/dev/block`.
+pub(in crate::sys) fn facts_of_device(node: &Path) -> DeviceFacts {
+    facts_at(node.to_owned())
+}
+
 fn facts_at(link: PathBuf) -> DeviceFacts {
     let Ok(node) = std::fs::canonicalize(link) else {
         return DeviceFacts::default();
@@ -136,6 +143,10 @@ fn facts_at(link: PathBuf) -> DeviceFacts {
         size_bytes: text(&whole.join("size"))
             .and_then(|sectors| sectors.parse::<u64>().ok())
             .and_then(|sectors| sectors.checked_mul(SYSFS_SECTOR_BYTES)),
+        // The kernel has no attribute for it; cards (eMMC, SD) are what has it, and those that do not refuse.
+        secure_discard: text(&whole.join("queue/discard_max_bytes"))
+            .filter(|_| whole.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mmcblk")))
+            .map(|bytes| bytes != "0"),
     }
 }
 
@@ -183,6 +194,7 @@ mod tests {
             rotational: Some(false),
             removable: Some(true),
             size_bytes: Some(1 << 20),
+            secure_discard: None,
         };
         assert_eq!(facts_at(part), expected);
     }

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod process;
 pub mod random;
 pub mod real;
+pub mod sanitize;
 pub mod secrets;
 pub mod source;
 mod source_attrs;

@@ -202,6 +202,7 @@ fn mounted_volumes_read_like_the_source() {
         .arg("mount")
         .args([story.path("mnt/a"), story.path("mnt/b")])
         .args(["--unlock-code-file".into(), home.join("code.txt"), "--at".into(), look.clone()])
+        .args(["--log".into(), "trace".into(), "--log-file".into(), home.join("mount.log")])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -229,4 +230,9 @@ fn mounted_volumes_read_like_the_source() {
     assert_eq!(link.unwrap(), Path::new("one.raw"));
     assert!(output.status.success(), "{output:?}");
     assert_eq!(std::fs::read_dir(&look).unwrap().count(), 0, "unmounted");
+    let is_log = |item: &std::fs::DirEntry| item.file_name().to_string_lossy().starts_with("mount.log");
+    let mut logs = std::fs::read_dir(&home).unwrap().map(Result::unwrap).filter(is_log);
+    let log = std::fs::read_to_string(logs.next().expect("a log").path()).unwrap();
+    let code = std::fs::read_to_string(home.join("code.txt")).unwrap();
+    assert!(!log.is_empty() && !log.contains(code.trim_end()), "no log says the code");
 }

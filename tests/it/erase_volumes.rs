@@ -19,12 +19,12 @@ const EIO: i32 = 5;
 const SLOT: &str = "slots/03030303030303030303030303030303.age";
 
 /// A job whose only volume is a real directory with files of the right names.
-struct Staged {
-    world: World,
-    volume: PathBuf,
+pub(crate) struct Staged {
+    pub(crate) world: World,
+    pub(crate) volume: PathBuf,
 }
 
-fn staged() -> Staged {
+pub(crate) fn staged() -> Staged {
     let mut world = World::new(1);
     let volume = world.dir.path().join("drive");
     let at = volume.clone();

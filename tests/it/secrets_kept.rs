@@ -202,6 +202,22 @@ fn no_log_of_any_command_says_a_secret() {
     trace(&["config", "--job", "planned"], 0);
     trace(&["plan", "--size", "40TB"], 0);
     trace(&["keygen", "--from-unlock-code", "code", "--volume", "drive", "-o", "from-code"], 0);
+    trace(
+        &["probe", "--source", "source", "--volume", "drive", "--to", "s3://lab/probe", "--endpoint-url", &endpoint],
+        0,
+    );
+    // Officers, each with a share; and a key service.
+    let officers = std::fs::read_to_string(dir.join("officer.1")).unwrap();
+    let officers = officers.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
+    let service = crate::kms_kit::start();
+    std::fs::create_dir(dir.join("drive-s")).unwrap();
+    let stage = ["stage", "source", "--volume", "drive-s", "--job", "shared", "--recipient", &officers];
+    trace(&[&stage[..], &["--kms-key", "alias/lab", "--kms-endpoint-url", &service.url]].concat(), 0);
+    trace(&["verify", "drive-s", "--share", "officer.1", "--share", "officer.3"], 0);
+    trace(&["verify", "drive-s", "--kms", "--kms-endpoint-url", &service.url], 0);
+    trace(&["keys", "rotate", "drive-s", "--to", &recipient, "--share", "officer.2", "--share", "officer.3"], 0);
+    trace(&["verify", "drive-s", "--share", "officer.1", "--share", "officer.2"], 5);
+    trace(&["verify", "drive-s", "--identity", "me"], 0);
     let key = run_key(dir, "from-code");
     trace(&["erase", "drive", "--job", "job", "--yes"], 0);
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
@@ -212,6 +228,8 @@ fn no_log_of_any_command_says_a_secret() {
         ("unlock code without hyphens", last("code").replace('-', "")),
         ("passphrase", passphrase.to_owned()),
         ("share", last("officer.1")),
+        ("second share", last("officer.2")),
+        ("third share", last("officer.3")),
         ("added unlock code", last("code-2")),
         ("added passphrase", read("pass-2")),
         ("identity made from the code", last("from-code")),
@@ -220,6 +238,9 @@ fn no_log_of_any_command_says_a_secret() {
         ("secret of the server", credentials.secret_key.clone()),
     ];
     secrets.extend(key.into_iter().map(|key| ("run key", key)));
+    let data_keys: Vec<String> = service.script.lock().unwrap().keys.values().map(|(plain, _)| plain.clone()).collect();
+    assert!(!data_keys.is_empty(), "the key service made some");
+    secrets.extend(data_keys.into_iter().map(|key| ("key of the key service", key)));
     for item in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
         if item.file_name().to_string_lossy().starts_with("trace.log") {
             said.push(("the log".to_owned(), std::fs::read(item.path()).unwrap()));
