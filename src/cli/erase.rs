@@ -14,13 +14,6 @@ use crate::units::Bytes;
 
 /// Arguments of `packmule erase`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Levels of NIST SP 800-88:
-  packmule erase /mnt/a --job ~/jobs/lab              Clear, and cryptographic erase of what was on it
-  umount /mnt/a
-  packmule erase --purge /dev/sdb --job ~/jobs/lab    Purge: ATA or NVMe sanitize, or secure discard, if the drive offers it
-
-A drive is recognised by its serial number. Whatever else is on it is lost too.")]
 pub struct Args {
     /// Volumes to erase
     #[arg(required_unless_present = "purge")]

@@ -115,6 +115,7 @@ const EXAMPLES: [(&str, &[&str]); 22] = [
         &[
             "packmule erase /mnt/a /mnt/b --job ~/jobs/lab --dry-run",
             "packmule erase /mnt/a /mnt/b --job ~/jobs/lab --yes   (refuses until everything has arrived)",
+            "packmule erase --purge /dev/sdb --job ~/jobs/lab   (after that, unmounted: the whole drive erases itself)",
         ],
     ),
     ("man", &["packmule man stage > stage.1", "packmule man -o ~/man1   (a page for every command)"]),

@@ -130,9 +130,6 @@ pub struct Args {
     /// Print one JSON document at the end
     #[arg(long)]
     json: bool,
-    /// Print nothing but errors and the last line
-    #[arg(long, short)]
-    quiet: bool,
     #[command(flatten)]
     progress: ProgressArgs,
 }
@@ -178,8 +175,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         return dry_run(args, &options);
     }
     let events = Events::new("stage", &args.job, &args.progress.events);
-    let painter = Arc::new(Painter::new("stage", &args.progress, events, args.quiet || args.json));
-    options.next_volume = if args.quiet || args.json { None } else { shelf::asker(&painter) };
+    let painter = Arc::new(Painter::new("stage", &args.progress, events, args.json));
+    options.next_volume = if args.progress.quiet || args.json { None } else { shelf::asker(&painter) };
     let outcome = stage::stage(options, &World::real(), Arc::clone(&painter) as Arc<dyn stage::Monitor>);
     painter.finish();
     let outcome = match outcome.map_err(failure) {

@@ -73,3 +73,20 @@ fn a_check_that_finds_damage_tells_trouble() {
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&told["event"], &told["command"], &told["exit"]), (&"trouble".into(), &"verify".into(), &4.into()));
 }
+
+#[test]
+fn a_script_that_asks_for_quiet_hears_nothing_of_the_way_from_any_long_command() {
+    let story = Story::new();
+    story.succeed("packmule stage /data --volume /mnt/a --job ~/jobs/lab --unlock-code-file code.txt");
+    story.succeed(
+        "key='--unlock-code-file code.txt'
+         packmule verify /mnt/a $key --quiet --progress-every 1 2> verify.said
+         packmule extract /mnt/a $key -q --to /restored 2> extract.said
+         packmule send /data --to s3://lab-archive/line --job ~/jobs/line -q 2> send.said
+         packmule ingest /mnt/a --to s3://lab-archive/carried --job ~/jobs/lab $key -q 2> ingest.said",
+    );
+    for file in ["verify.said", "extract.said", "send.said", "ingest.said"] {
+        let said = std::fs::read_to_string(story.path("home").join(file)).unwrap();
+        assert_eq!(said, "", "{file}");
+    }
+}

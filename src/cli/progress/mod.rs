@@ -57,6 +57,9 @@ pub(crate) enum Form {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Progress")]
 pub struct ProgressArgs {
+    /// Print nothing on the way: only errors and how it ended
+    #[arg(long, short)]
+    pub(super) quiet: bool,
     /// How progress is shown, on standard error
     #[arg(long, value_enum, default_value_t = Form::Auto)]
     progress: Form,
@@ -180,7 +183,7 @@ impl Painter {
     pub(super) fn new(progress: &'static str, args: &ProgressArgs, events: Events, is_quiet: bool) -> Self {
         let board = Arc::new(Board::new(progress, events));
         let is_over = Arc::new(AtomicBool::new(false));
-        let canvas = Canvas::new(args, is_quiet);
+        let canvas = Canvas::new(args, is_quiet || args.quiet);
         let metrics_file = args.metrics_file.clone();
         let (seen, over) = (Arc::clone(&board), Arc::clone(&is_over));
         let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(move || canvas.run(&seen, &over));
