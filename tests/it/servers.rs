@@ -147,6 +147,62 @@ fn a_server_without_modern_checksums_does_the_whole_job_by_reading_back() {
     assert_eq!((row.endpoint.method, row.lie), (Method::ReadBack, "believed"));
 }
 
+/// Kills the command again and again, at another moment each time (`PACKMULE_KILL_ROUNDS`); it ends in the bucket that a run
+/// in peace would have filled. Gives how many kills met it alive.
+fn killed_and_gone_on_with(target: &Target) -> u32 {
+    let dataset = dataset();
+    let (access_key, secret_key) = target.credentials.clone().unwrap();
+    let command = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_packmule"));
+        command.arg("ingest").arg(dataset.volume_dir(1)).arg(dataset.volume_dir(2));
+        command.args(["--to", &format!("s3://{BUCKET}/data"), "--endpoint-url", target.endpoint_url.as_ref().unwrap()]);
+        command.args(["--region", "us-east-1", "--max-requests", "4", "--json", "--job"]).arg(dataset.job_dir());
+        command.arg("--identity").arg(dataset.identity()).stdin(Stdio::null()).env_remove("AWS_PROFILE");
+        command.env("AWS_ACCESS_KEY_ID", &access_key).env("AWS_SECRET_ACCESS_KEY", &secret_key);
+        command
+    };
+    let rounds = std::env::var("PACKMULE_KILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6_u64);
+    let mut killed = 0;
+    for round in 0..rounds {
+        let mut process = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20 + round * 53 % 290));
+        killed += u32::from(process.try_wait().unwrap().is_none());
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    let output = command().output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = reconcile(&dataset.job(), target.clone(), &By::Head, &RealFs).unwrap();
+    assert!(found.is_clean() && found.same + found.same_length == OBJECTS, "{found:?}");
+    let found = reconcile(&dataset.job(), target.clone(), &By::List, &RealFs).unwrap();
+    assert!(found.is_clean() && found.extra.count == 0, "nothing else is in the bucket: {found:?}");
+    let runtime = runtime();
+    let store = runtime.block_on(connect(target.clone()));
+    let big = noise(1, 18 * MIB + 1);
+    for key in ["data/big", "data/big again"] {
+        assert!(runtime.block_on(read_back(&store, key, big.len() as u64, crc64(&big))).unwrap(), "{key}");
+    }
+    let again = command().arg("--abort-orphans").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&report["objects_sent"], &report["parts_sent"]), (&0.into(), &0.into()), "nothing is sent again");
+    assert_eq!(runtime.block_on(store.open_uploads("")).unwrap().len(), 0, "no upload is left open");
+    killed
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on_with_garage() {
+    let Some(garage) = Garage::start() else { return };
+    assert!(killed_and_gone_on_with(&garage.target()) > 0, "every run had ended before it was killed");
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on_with_a_server_without_modern_checksums() {
+    let Some(moto) = Moto::start() else { return };
+    let client = crate::s3_lab::client_at(&moto.endpoint);
+    runtime().block_on(client.create_bucket().bucket(BUCKET).send()).unwrap();
+    assert!(killed_and_gone_on_with(&target(&moto.endpoint)) > 0, "every run had ended before it was killed");
+}
+
 /// Any other server: `PACKMULE_TEST_S3=http://host:port,access key,secret key`, with an empty bucket named `bucket`.
 #[test]
 #[ignore = "needs a server: PACKMULE_TEST_S3=endpoint,access,secret"]
