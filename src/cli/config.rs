@@ -63,9 +63,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
         return Ok(Exit::Done);
     }
-    for setting in &found {
+    for (setting, commands) in by_value(&found) {
         let value = setting.value.as_deref().unwrap_or("-");
-        writeln!(out, "{:<10} {:<22} {value:<30} {}", setting.command, setting.key, setting.from)?;
+        writeln!(out, "{:<22} {value:<30} {}\n    {}", setting.key, setting.from, commands.join(", "))?;
     }
     if found.is_empty() {
         writeln!(out, "nothing is set; everything that can be: packmule config --all")?;
@@ -75,4 +75,19 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let files: Vec<String> = [job, user].into_iter().flatten().collect();
     writeln!(out, "\nstrongest first: options, environment PACKMULE_OPTION, {}", files.join(", "))?;
     Ok(Exit::Done)
+}
+
+/// Settings with the commands that share them, in the order they were found.
+fn by_value(found: &[Setting]) -> Vec<(&Setting, Vec<&str>)> {
+    let mut groups: Vec<(&Setting, Vec<&str>)> = Vec::new();
+    for one in found {
+        let is_same = |(other, _): &&mut (&Setting, Vec<&str>)| {
+            (&other.key, &other.value, &other.from) == (&one.key, &one.value, &one.from)
+        };
+        match groups.iter_mut().find(is_same) {
+            Some((_, commands)) => commands.push(&one.command),
+            None => groups.push((one, vec![&one.command])),
+        }
+    }
+    groups
 }

@@ -3,10 +3,13 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::cli::s3::destination;
 use crate::cli::settings::JOB_FILE;
 use crate::cli::{Exit, Failure};
+use crate::crypto::{Recipients, SlotRecipient};
 use crate::job::{self, ensure_dir, replace_file};
 use crate::sys::World;
+use crate::sys::source::identity_followed;
 
 /// Arguments of `packmule init`.
 #[derive(Debug, clap::Args)]
@@ -142,11 +145,15 @@ fn ask(answers: &mut Answers, job: &Path) -> anyhow::Result<()> {
     }
     if answers.recipient.is_empty() && answers.unlock_code_file.is_none() {
         let code = absolute(&job.join("unlock-code.txt"))?;
-        let said = line(&format!("Who can open them? (an age or SSH recipient; nothing: an unlock code in {code})"))?;
+        let question = format!("Who can open them? (an age or SSH recipient; nothing: an unlock code in {code})");
+        let said = checked(&question, |said| {
+            Recipients::of(&[SlotRecipient::of(said)]).map(drop).map_err(|error| super::exit::chain(&error))
+        })?;
         if said.is_empty() { answers.unlock_code_file = Some(code) } else { answers.recipient = vec![said] }
     }
     if answers.to.is_none() {
-        let said = line("Where does it go in the end? (s3://BUCKET/PREFIX; nothing: decide later)")?;
+        let question = "Where does it go in the end? (s3://BUCKET/PREFIX; nothing: decide later)";
+        let said = checked(question, |said| destination(said).map(drop).map_err(|failure| failure.to_string()))?;
         answers.to = Some(said).filter(|said| !said.is_empty());
     }
     Ok(())
@@ -160,17 +167,37 @@ fn line(question: &str) -> anyhow::Result<String> {
     Ok(answer.trim().to_owned())
 }
 
+/// Asks until the answer is empty or passes.
+#[expect(clippy::print_stderr, reason = "a question to the user")]
+fn checked(question: &str, check: impl Fn(&str) -> Result<(), String>) -> anyhow::Result<String> {
+    loop {
+        let said = line(question)?;
+        match if said.is_empty() { Ok(()) } else { check(&said) } {
+            Ok(()) => return Ok(said),
+            Err(why) => eprintln!("  {why}"),
+        }
+    }
+}
+
+/// Asks for directories. One that is not there is taken when it is given twice: a drive may come later.
 #[expect(clippy::print_stderr, reason = "a question to the user")]
 fn lines(question: &str) -> anyhow::Result<Vec<String>> {
     eprintln!("{question}");
-    let mut answers = Vec::new();
+    let (mut answers, mut doubted) = (Vec::new(), None);
     loop {
         eprint!("> ");
         let mut answer = String::new();
         if std::io::stdin().read_line(&mut answer)? == 0 || answer.trim().is_empty() {
             return Ok(answers);
         }
-        answers.push(absolute(Path::new(answer.trim()))?);
+        let text = absolute(Path::new(answer.trim()))?;
+        let path = text.rsplit_once(",size=").map_or(text.as_str(), |(path, _)| path);
+        if identity_followed(Path::new(path)).is_err() && doubted.as_ref() != Some(&text) {
+            eprintln!("  {path} is not there; the same again keeps it all the same");
+            doubted = Some(text);
+            continue;
+        }
+        answers.push(text);
     }
 }
 

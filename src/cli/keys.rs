@@ -23,9 +23,9 @@ use crate::volume::Volume;
 Examples:
   packmule keys list /mnt/a /mnt/b                                     (what anybody can see)
   packmule keys list /mnt/a --unlock-code-file code.txt                (whom each slot is for)
-  packmule keys add /mnt/a --to age1... --identity me.txt              (escrow, a second reader)
+  packmule keys add /mnt/a --who age1... --identity me.txt              (escrow, a second reader)
   packmule keys remove /mnt/a --who unlock-code --identity me.txt      (the code was seen by the wrong person)
-  packmule keys rotate /mnt/a --to age1... --identity old.txt          (nobody but the new one)
+  packmule keys rotate /mnt/a --who age1... --identity old.txt          (nobody but the new one)
 
 Whoever opened a slot before may have kept what was in it: changing keys shuts the door, it does not make anybody forget.")]
 pub struct Args {
@@ -65,17 +65,17 @@ struct ChangeArgs {
     #[arg(required = true)]
     volume: Vec<PathBuf>,
     /// Who: an age, SSH or plugin recipient; may be repeated
-    #[arg(long, value_name = "RECIPIENT", help_heading = "Who")]
-    to: Vec<String>,
+    #[arg(long, alias = "to", value_name = "RECIPIENT", help_heading = "Who")]
+    who: Vec<String>,
     /// A passphrase, in this file
-    #[arg(long, value_name = "FILE", help_heading = "Who")]
-    to_passphrase_file: Option<PathBuf>,
+    #[arg(long, alias = "to-passphrase-file", value_name = "FILE", help_heading = "Who")]
+    who_passphrase_file: Option<PathBuf>,
     /// An unlock code, in this file: written if it is not there, used if it is
-    #[arg(long, value_name = "FILE", help_heading = "Who")]
-    to_unlock_code_file: Option<PathBuf>,
+    #[arg(long, alias = "to-unlock-code-file", value_name = "FILE", help_heading = "Who")]
+    who_unlock_code_file: Option<PathBuf>,
     /// A key of AWS KMS (id, ARN or alias): it makes a data key for each volume; may be repeated
-    #[arg(long, value_name = "KEY", help_heading = "Who")]
-    to_kms_key: Vec<String>,
+    #[arg(long, alias = "to-kms-key", value_name = "KEY", help_heading = "Who")]
+    who_kms_key: Vec<String>,
     /// Job directory: later runs wrap for the same people
     #[arg(long, value_name = "DIR")]
     job: Option<PathBuf>,
@@ -93,7 +93,7 @@ struct RemoveArgs {
     #[arg(required = true)]
     volume: Vec<PathBuf>,
     /// Who: a recipient or a key of AWS KMS as `keys list` shows it, or a kind: passphrase, unlock-code, kms; may be repeated
-    #[arg(long, value_name = "RECIPIENT", required = true)]
+    #[arg(long, alias = "to", value_name = "RECIPIENT", required = true, help_heading = "Who")]
     who: Vec<String>,
     /// Job directory: later runs do not wrap for them either
     #[arg(long, value_name = "DIR")]
@@ -166,22 +166,22 @@ fn salt(world: &World, volumes: &[PathBuf]) -> Result<[u8; 32], Failure> {
 
 fn additions(args: &ChangeArgs) -> anyhow::Result<Change> {
     let salt = salt(&World::real(), &args.volume)?;
-    let mut recipients: Vec<SlotRecipient> = args.to.iter().map(|text| SlotRecipient::of(text)).collect();
+    let mut recipients: Vec<SlotRecipient> = args.who.iter().map(|text| SlotRecipient::of(text)).collect();
     let mut add = |kind: &str, text: String| recipients.push(SlotRecipient { kind: kind.to_owned(), text });
-    if let Some(path) = &args.to_passphrase_file {
+    if let Some(path) = &args.who_passphrase_file {
         add("passphrase", identity_from_passphrase(&read_key_file(path)?, &salt)?.recipient);
     }
-    if let Some(path) = &args.to_unlock_code_file {
+    if let Some(path) = &args.who_unlock_code_file {
         add("unlock-code", identity_from_unlock_code(&unlock_code(path)?, &salt)?.recipient);
     }
-    if recipients.is_empty() && args.to_kms_key.is_empty() {
-        let hint = "give --to RECIPIENT, --to-passphrase-file FILE, --to-unlock-code-file FILE or --to-kms-key KEY";
+    if recipients.is_empty() && args.who_kms_key.is_empty() {
+        let hint = "give --who RECIPIENT, --who-passphrase-file FILE, --who-unlock-code-file FILE or --who-kms-key KEY";
         return Err(Failure::new(Exit::Usage, "nobody was named", hint).into());
     }
     Recipients::of(&recipients).map_err(|error| Failure::of(Exit::Key, "a recipient is not usable", None, error))?;
     let service: Arc<dyn KeyService> = Arc::new(LazyService::new(args.key.kms_endpoint_url.as_deref()));
-    let service = (!args.to_kms_key.is_empty()).then_some(service);
-    Ok(Change { add: recipients, add_kms: args.to_kms_key.clone(), service, ..Change::default() })
+    let service = (!args.who_kms_key.is_empty()).then_some(service);
+    Ok(Change { add: recipients, add_kms: args.who_kms_key.clone(), service, ..Change::default() })
 }
 
 fn apply(

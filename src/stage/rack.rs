@@ -70,7 +70,11 @@ impl Rack {
         while (!one_by_one || lanes.is_empty())
             && let Some(place) = self.waiting.pop_front()
         {
-            lanes.extend(self.open(job, &place)?);
+            let lane = self.open(job, &place)?;
+            if lane.is_none() {
+                self.monitor.message(&format!("{}: sealed, takes nothing more", place.path.display()));
+            }
+            lanes.extend(lane);
         }
         Ok(lanes)
     }

@@ -71,13 +71,13 @@ fn people_come_and_go_and_the_data_stays_as_it_is() {
     let you = desk.keygen("you");
     let listed = desk.ok(&["keys", "list", "drive"]);
     assert!(listed.contains("X25519, X25519") && !listed.contains("age1"), "nobody without a key learns who: {listed}");
-    desk.ok(&["keys", "add", "drive", "--to", &you, "--identity", "me"]);
+    desk.ok(&["keys", "add", "drive", "--who", &you, "--identity", "me"]);
     assert!(desk.opens(&["--identity", "you"]) && desk.opens(&me) && desk.opens(&code));
     let listed = desk.ok(&["keys", "list", "drive", "--identity", "you"]);
     assert!(listed.contains(&you) && listed.contains("unlock-code") && listed.matches("age1").count() == 3, "{listed}");
     desk.ok(&["keys", "remove", "drive", "--who", "unlock-code", "--identity", "you", "--job", "job"]);
     assert!(!desk.opens(&code) && desk.opens(&me));
-    desk.ok(&["keys", "rotate", "drive", "--to-unlock-code-file", "new-code", "--identity", "me", "--job", "job"]);
+    desk.ok(&["keys", "rotate", "drive", "--who-unlock-code-file", "new-code", "--identity", "me", "--job", "job"]);
     assert!(!desk.opens(&me) && !desk.opens(&["--identity", "you"]) && !desk.opens(&code));
     assert!(desk.opens(&["--unlock-code-file", "new-code"]));
     assert_eq!(desk.data(), before);
@@ -117,7 +117,7 @@ fn an_interrupted_change_is_finished_by_the_same_command() {
     let root = desk.at("drive/packmule");
     let old: Vec<(PathBuf, Vec<u8>)> =
         ["SEALED", "SHA256SUMS"].map(|name| (root.join(name), std::fs::read(root.join(name)).unwrap())).to_vec();
-    let add = ["keys", "add", "drive", "--to", &you, "--identity", "me"];
+    let add = ["keys", "add", "drive", "--who", &you, "--identity", "me"];
     // Power goes after the slots, and after the sums.
     for back in [&old[..], &old[..1]] {
         desk.ok(&add);
