@@ -233,17 +233,24 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(path) = &args.output.html {
         super::dataset::write(&*world.fs, path, &html::render(&report, &catalogue))?;
     }
+    let columns = columns();
     let text = match &args.output {
         Output { svg: Some(id), .. } => chart::draw(&report, id).map(|chart| chart.svg + "\n").unwrap_or_default(),
         Output { json: true, .. } => format!("{}\n", serde_json::to_string_pretty(&report)?),
         Output { csv: true, .. } => text::csv(&report),
         Output { explain: Some(option), .. } => {
-            text::explain(&report, option).ok_or_else(|| unknown_option(&report, option))?
+            text::explain(&report, option, columns).ok_or_else(|| unknown_option(&report, option))?
         }
-        Output { all, .. } => text::render(&report, *all),
+        Output { all, .. } => text::render(&report, *all, columns),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Done)
+}
+
+/// Columns that the answer may take: what `COLUMNS` says, else those of the terminal; `None`: it goes into a file.
+fn columns() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok()).filter(|columns| *columns > 0);
+    said.or_else(|| crate::sys::process::terminal_columns(std::io::stdout()).map(usize::from))
 }
 
 fn report(args: &Args, world: &World, catalogue: &Catalogue) -> anyhow::Result<Report> {

@@ -13,7 +13,6 @@ use crate::job::State;
 use crate::monitor::Monitor;
 use crate::recover::{self, Error, Given, Options, Outcome};
 use crate::sys::World;
-use crate::units::Bytes;
 use crate::volume::{Keyring, Volume};
 
 /// Lost ranges and damaged places shown without `--json`; that has all of them.
@@ -118,10 +117,6 @@ fn exit(outcome: &Outcome) -> Exit {
     if is_damaged { Exit::Integrity } else { Exit::Done }
 }
 
-fn amount(count: crate::job::Count) -> String {
-    format!("{} entries, {}", count.entries, Bytes::new(count.bytes))
-}
-
 fn text(args: &Args, outcome: &Outcome) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     if let Some(path) = &outcome.put_aside {
@@ -158,19 +153,7 @@ fn text(args: &Args, outcome: &Outcome) -> Result<String, std::fmt::Error> {
     if !outcome.believed.is_empty() {
         writeln!(out, "not given, so the database is believed: volume {}", list(&outcome.believed))?;
     }
-    let ledger = &outcome.ledger;
-    let parts: Vec<String> = [
-        ("staged", ledger.state(State::Staged)),
-        ("changed while read", ledger.state(State::Changed)),
-        ("problems", ledger.state(State::Problem)),
-        ("pending", ledger.state(State::Pending)),
-        ("gone", ledger.deleted()),
-    ]
-    .iter()
-    .filter(|(_, count)| count.entries > 0)
-    .map(|(word, count)| format!("{word} {}", amount(*count)))
-    .collect();
-    writeln!(out, "ledger: seen {} = {}", amount(ledger.seen()), parts.join(" + "))?;
+    writeln!(out, "{}", super::stage::ledger_line(&outcome.ledger))?;
     let what = if outcome.is_new { "made from the volumes" } else { "corrected from the volumes" };
     writeln!(out, "job {} {what}; the same `packmule stage` goes on", args.job.display())?;
     Ok(out)

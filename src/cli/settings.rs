@@ -92,7 +92,9 @@ pub(super) fn check(program: &Command, text: &str) -> Result<(), String> {
 pub(super) fn user_file() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("PACKMULE_CONFIG").or_else(|| {
-        let below = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+        // The specification of these variables has relative paths ignored.
+        let below =
+            set("XDG_CONFIG_HOME").filter(|path| path.is_absolute()).or_else(|| Some(set("HOME")?.join(".config")))?;
         Some(below.join("packmule/config.toml"))
     })
 }

@@ -11,7 +11,7 @@ use crate::cli::{Exit, Failure, report, shelf};
 use crate::crypto::UnlockCode;
 use crate::format::ReadBack;
 use crate::format::path::escape;
-use crate::job::State;
+use crate::job::{Ledger, State};
 use crate::report::Stage;
 use crate::scan::{FileList, Root, Rule, Selection};
 use crate::stage::{self, Compression, Moving, OnChange, Options, Outcome};
@@ -393,29 +393,28 @@ fn text(args: &Args, outcome: &Outcome, painter: &Painter, report: Option<&Path>
             read_back(report.read_back)
         ));
     }
-    let ledger = &outcome.ledger;
+    line(ledger_line(&outcome.ledger));
+    if let Some(report) = report {
+        line(format!("report: {}", report.display()));
+    }
+    line(last_line(args, outcome));
+    text
+}
+
+/// Where everything stands, in one line: both sides of the sign are equal.
+pub(super) fn ledger_line(ledger: &Ledger) -> String {
     let states = [
         ("staged", ledger.state(State::Staged)),
         ("changed while read", ledger.state(State::Changed)),
         ("problems", ledger.state(State::Problem)),
         ("pending", ledger.state(State::Pending)),
         ("gone", ledger.deleted()),
+        ("left out", ledger.left_out()),
     ];
-    let parts: Vec<String> = states
-        .iter()
-        .filter(|(_, count)| count.entries > 0)
-        .map(|(word, count)| format!("{word} {}", amount(*count)))
-        .collect();
-    line(format!(
-        "ledger: seen {} = {}",
-        amount(ledger.seen()),
-        if parts.is_empty() { "nothing".to_owned() } else { parts.join(" + ") }
-    ));
-    if let Some(report) = report {
-        line(format!("report: {}", report.display()));
-    }
-    line(last_line(args, outcome));
-    text
+    let parts = states.iter().filter(|(_, count)| count.entries > 0);
+    let parts: Vec<String> = parts.map(|(word, count)| format!("{word} {}", amount(*count))).collect();
+    let parts = if parts.is_empty() { "nothing".to_owned() } else { parts.join(" + ") };
+    format!("ledger: seen {} = {parts}", amount(ledger.seen()))
 }
 
 /// How a volume was read back, in words.
@@ -469,6 +468,7 @@ fn json(outcome: &Outcome, painter: &Painter) -> anyhow::Result<String> {
             "problem": count(ledger.state(State::Problem)),
             "pending": count(ledger.state(State::Pending)),
             "deleted": count(ledger.deleted()),
+            "excluded": count(ledger.left_out()),
         },
         "sealed": outcome.sealed.iter().map(|(number, report)| serde_json::json!({
             "volume": number, "packs": report.packs, "bytes": report.bytes, "read_back": report.read_back.word(),

@@ -77,6 +77,7 @@ fn look(args: &Args) -> anyhow::Result<(Exit, bool)> {
 /// 3 when entries have problems, else 0: an unfinished job is no problem.
 pub(super) fn exit(facts: &Facts) -> Exit {
     let has_problems = facts.ledger.state(State::Problem).entries + facts.ledger.state(State::Changed).entries > 0
+        || facts.lists.without_entry > 0
         || facts.lists.reasons.contains_key("refused");
     if has_problems { Exit::Problems } else { Exit::Done }
 }

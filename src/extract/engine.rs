@@ -127,7 +127,9 @@ fn run(volumes: &[(Volume, Keyring)], planner: &mut Planner<'_>, sink: &Sink<'_>
         drop(tasks);
         for (volume, keyring) in volumes {
             let packs = numbers(volume, sink);
-            sink.monitor.begins(volume.header().number, volume.root(), stored_bytes(volume, &packs));
+            // The place that people know is the drive, not our directory on it.
+            let drive = volume.root().parent().unwrap_or(volume.root());
+            sink.monitor.begins(volume.header().number, drive, stored_bytes(volume, &packs));
             for number in packs {
                 if sink.options.stop.is_set() {
                     return;

@@ -132,7 +132,7 @@ impl Batch<'_> {
     /// When there is no such entry, or the database fails.
     pub fn problem(&mut self, problem: &Problem) -> Result<(), Error> {
         let generation = match problem.id {
-            0 => 0,
+            0 => self.walk_number()?,
             id => {
                 let old = self.stored(id)?;
                 if old.state == State::Pending {
@@ -144,7 +144,9 @@ impl Batch<'_> {
         rare::insert(self, problem.id, generation, None, &Record::Problem(problem.clone()))
     }
 
-    /// Makes every entry with a problem pending again, under a new generation. Gives how many those were.
+    /// Begins a new run over the source: every entry with a problem is pending again, under a new generation. A problem
+    /// without an entry stands until a walk that saw everything has ended without meeting it ([`Batch::end_walk`]). Gives how
+    /// many entries are pending again.
     ///
     /// # Errors
     /// When the database fails.
@@ -165,7 +167,9 @@ impl Batch<'_> {
                 count += 1;
             }
         }
-        self.db.execute("DELETE FROM rare WHERE volume IS NULL AND kind = ?1", [rare::PROBLEM]).during(doing)?;
+        let sql = "DELETE FROM rare WHERE volume IS NULL AND kind = ?1 AND entry <> 0";
+        self.db.execute(sql, [rare::PROBLEM]).during(doing)?;
+        self.begin_walk()?;
         Ok(count)
     }
 

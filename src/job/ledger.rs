@@ -78,9 +78,14 @@ impl Ledger {
         &self.excluded
     }
 
+    /// What all rules together left out.
+    pub fn left_out(&self) -> Count {
+        self.excluded.iter().map(|rule| rule.count).sum()
+    }
+
     /// Everything ever seen: the sum of all states and of what was excluded.
     pub fn seen(&self) -> Count {
-        self.sum(|_, _| true) + self.excluded.iter().map(|rule| rule.count).sum()
+        self.sum(|_, _| true) + self.left_out()
     }
 
     fn sum(&self, keep: impl Fn(State, EntryType) -> bool) -> Count {
@@ -154,11 +159,13 @@ impl Job {
 }
 
 impl Batch<'_> {
-    /// States what the rules left out in the walk that just ended; what earlier walks left out is replaced.
+    /// Ends a walk that saw everything. What the rules left out replaces what they left out in earlier walks, and problems
+    /// without an entry that it did not meet stand no more.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn set_excluded(&mut self, excluded: &[Excluded]) -> Result<(), Error> {
+    pub fn end_walk(&mut self, excluded: &[Excluded]) -> Result<(), Error> {
+        self.forget_loose_problems()?;
         let doing = "keep what was excluded";
         self.db.execute("DELETE FROM excluded", []).during(doing)?;
         let mut insert = self.db.prepare_cached("INSERT INTO excluded VALUES (?1, ?2, ?3)").during(doing)?;

@@ -17,6 +17,10 @@ pub(super) const PROBLEM: i64 = 4;
 /// Kind of a DELETED record.
 pub(super) const DELETED: i64 = 7;
 
+/// Settings that number the walks over the source: of the one that began last, and of the last that saw everything.
+const WALK_BEGUN: &str = "walk.begun";
+const WALK_ENDED: &str = "walk.ended";
+
 /// Keeps a record. `place` is volume and pack; `None`: it is due on a volume. A record that is due and comes back with
 /// its place is no longer due; equal records on one volume are kept once.
 pub(super) fn insert(
@@ -31,19 +35,66 @@ pub(super) fn insert(
     let (volume, pack) = place.unzip();
     let entry = to_db("entry id", entry)?;
     let key = params![entry, kind, bytes, volume];
-    let sql = "SELECT EXISTS (SELECT 1 FROM rare WHERE entry = ?1 AND kind = ?2 AND record = ?3 AND volume IS ?4)";
-    let is_there: bool = batch.db.prepare_cached(sql).during(doing)?.query_row(key, |row| row.get(0)).during(doing)?;
+    // WHY the literal: with it the index of records without an entry is found, of which there may be many.
+    let owner = if entry == 0 { "entry = 0 AND 0 = ?1" } else { "entry = ?1" };
+    let sql =
+        format!("SELECT EXISTS (SELECT 1 FROM rare WHERE {owner} AND kind = ?2 AND record = ?3 AND volume IS ?4)");
+    let is_there: bool = batch.db.prepare_cached(&sql).during(doing)?.query_row(key, |row| row.get(0)).during(doing)?;
+    let generation = if entry == 0 { last_met(batch.db, kind, &bytes, generation)? } else { generation };
     if place.is_some() {
-        let sql = "DELETE FROM rare WHERE entry = ?1 AND kind = ?2 AND record = ?3 AND volume IS NULL";
+        let sql = format!("DELETE FROM rare WHERE {owner} AND kind = ?2 AND record = ?3 AND volume IS NULL");
         let key = params![entry, kind, bytes];
-        batch.db.prepare_cached(sql).during(doing)?.execute(key).during(doing)?;
+        batch.db.prepare_cached(&sql).during(doing)?.execute(key).during(doing)?;
     }
     if is_there {
-        return Ok(());
+        let sql = "UPDATE rare SET generation = ?4 WHERE entry = 0 AND kind = ?1 AND record = ?2 AND volume IS ?3";
+        let row = params![kind, bytes, volume, generation];
+        return batch.db.prepare_cached(sql).during(doing)?.execute(row).map(drop).during(doing);
     }
     let sql = "INSERT INTO rare (entry, kind, generation, volume, pack, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let row = params![entry, kind, generation, volume, pack, bytes];
     batch.db.prepare_cached(sql).during(doing)?.execute(row).map(drop).during(doing)
+}
+
+/// A record without an entry has, in place of a generation, the number of the last walk that met it. The volume that it
+/// comes to does not say that number; the row that was due does.
+fn last_met(db: &Connection, kind: i64, record: &[u8], walk: u32) -> Result<u32, Error> {
+    let doing = "see when a problem was met";
+    let sql = "SELECT coalesce(max(generation), 0) FROM rare WHERE entry = 0 AND kind = ?1 AND record = ?2";
+    let known: u32 =
+        db.prepare_cached(sql).during(doing)?.query_row(params![kind, record], |row| row.get(0)).during(doing)?;
+    Ok(known.max(walk))
+}
+
+/// Number of a walk; 0: there was none.
+fn walk(db: &Connection, which: &str) -> Result<u32, Error> {
+    let sql = "SELECT value FROM meta WHERE key = 'setting.' || ?1";
+    let query =
+        db.prepare_cached(sql).during("see which walk this is")?.query_row([which], |row| row.get(0)).optional();
+    let text: Option<String> = query.during("see which walk this is")?;
+    let Some(text) = text else { return Ok(0) };
+    text.parse().map_err(|_| Error::Corrupt { what: "number of a walk", found: text })
+}
+
+impl Batch<'_> {
+    /// Number of the walk that goes on.
+    pub(super) fn walk_number(&self) -> Result<u32, Error> {
+        walk(self.db, WALK_BEGUN)
+    }
+
+    /// A new walk begins.
+    pub(super) fn begin_walk(&mut self) -> Result<(), Error> {
+        let number = self.walk_number()?.saturating_add(1);
+        self.set_setting(WALK_BEGUN, &number.to_string())
+    }
+
+    /// The walk saw everything: what it did not meet is no problem any more.
+    pub(super) fn forget_loose_problems(&mut self) -> Result<(), Error> {
+        let number = self.walk_number()?;
+        self.set_setting(WALK_ENDED, &number.to_string())?;
+        let sql = "DELETE FROM rare WHERE volume IS NULL AND kind = ?1 AND entry = 0 AND generation < ?2";
+        self.db.execute(sql, params![PROBLEM, number]).map(drop).during("forget problems that are overcome")
+    }
 }
 
 /// Whether any volume says that the entry exists.
@@ -144,18 +195,19 @@ impl Job {
     }
 
     /// What is wrong now: the latest problem of each entry that could not be staged, or was staged with a reservation,
-    /// and every problem without an entry. In the order they were met, after `after`.
+    /// and every problem without an entry that the last walk met. In the order they were met, after `after`.
     ///
     /// # Errors
     /// When the database fails.
     pub fn problems(&self, after: u64, limit: usize) -> Result<Vec<KnownProblem>, Error> {
         let doing = "read the problems";
         let sql = "SELECT r.number, r.record, e.state FROM rare AS r LEFT JOIN entries AS e ON e.id = r.entry \
-                   WHERE r.kind = ?1 AND r.number > ?2 AND (r.entry = 0 OR NOT EXISTS \
+                   WHERE r.kind = ?1 AND r.number > ?2 AND (r.entry = 0 AND r.generation >= ?3 OR r.entry <> 0 AND NOT EXISTS \
                    (SELECT 1 FROM rare AS later WHERE later.entry = r.entry AND later.kind = ?1 AND later.number > r.number)) \
                    ORDER BY r.number";
         let mut query = self.db.prepare_cached(sql).during(doing)?;
-        let mut found = query.query(params![PROBLEM, to_db("number", after)?]).during(doing)?;
+        let mut found =
+            query.query(params![PROBLEM, to_db("number", after)?, walk(&self.db, WALK_ENDED)?]).during(doing)?;
         let mut problems = Vec::new();
         while let Some(row) = found.next().during(doing)?
             && problems.len() < limit
@@ -166,6 +218,25 @@ impl Job {
             }
         }
         Ok(problems)
+    }
+}
+
+impl Job {
+    /// Hands over every problem without an entry that stands: paths that could not even be looked at, each of them once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn loose_problems(&self, mut each: impl FnMut(&Problem)) -> Result<(), Error> {
+        let doing = "read problems without an entry";
+        let sql = "SELECT DISTINCT record FROM rare INDEXED BY rare_entry WHERE entry = 0 AND kind = ?1 AND generation >= ?2 \
+                   ORDER BY record";
+        let mut query = self.db.prepare_cached(sql).during(doing)?;
+        let mut found = query.query(params![PROBLEM, walk(&self.db, WALK_ENDED)?]).during(doing)?;
+        while let Some(row) = found.next().during(doing)? {
+            let bytes: Vec<u8> = row.get(0).during(doing)?;
+            each(&decode_problem(&bytes)?);
+        }
+        Ok(())
     }
 }
 

@@ -92,12 +92,13 @@ CREATE TABLE rare (
     number     INTEGER PRIMARY KEY,
     entry      INTEGER NOT NULL,       -- 0: none
     kind       INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
+    generation INTEGER NOT NULL,       -- without an entry: number of the last walk that met it
     volume     INTEGER,                -- NULL: not yet on any volume
     pack       INTEGER,
     record     BLOB NOT NULL
 );
 CREATE INDEX rare_entry ON rare (entry, kind);
+CREATE INDEX rare_loose ON rare (record) WHERE entry = 0;
 CREATE INDEX rare_unrecorded ON rare (number) WHERE volume IS NULL;
 
 CREATE TABLE excluded (rule TEXT PRIMARY KEY, entries INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;

@@ -8,17 +8,54 @@ use crate::plan::dataset::Mark;
 use crate::plan::report::{OptionReport, Report};
 use crate::units::{Days, Usd};
 
+/// Columns of running text at most, and where nothing says how many there are: longer lines are hard to follow.
+const COLUMNS_MAX: usize = 110;
+/// Columns of running text at least: what is narrower holds no sentence.
+const COLUMNS_MIN: usize = 40;
+
+/// Text that fits a width.
+struct Page {
+    text: String,
+    /// Columns there are; `None`: nobody looks at it in a terminal, and lines of the table may be as long as they are.
+    columns: Option<usize>,
+}
+
+impl Page {
+    fn new(columns: Option<usize>) -> Self {
+        Self { text: String::new(), columns }
+    }
+
+    /// A paragraph.
+    fn wrapped(&mut self, line: &str, prefix: &str) {
+        let width = self.columns.unwrap_or(COLUMNS_MAX).clamp(COLUMNS_MIN, COLUMNS_MAX);
+        self.text.push_str(&wrap(line, prefix, width));
+        self.gap();
+    }
+
+    /// Ends a line.
+    fn gap(&mut self) {
+        self.text.push('\n');
+    }
+}
+
+impl std::fmt::Write for Page {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.text.write_str(text)
+    }
+}
+
 /// The table, the recommendation, warnings and the assumptions that matter.
-pub fn render(report: &Report, all: bool) -> String {
-    let mut text = String::new();
+pub fn render(report: &Report, all: bool, columns: Option<usize>) -> String {
+    let mut text = Page::new(columns);
     header(&mut text, report);
     table(&mut text, report, all);
-    let _ = writeln!(text, "\n{}", wrap(&report.recommendation.text, "  "));
+    text.gap();
+    text.wrapped(&report.recommendation.text, "  ");
     if let Some(why) = &report.recommendation.why_not_runner_up {
-        let _ = writeln!(text, "{}", wrap(&format!("{why}."), "  "));
+        text.wrapped(&format!("{why}."), "  ");
     }
     if let Some(change) = &report.recommendation.smallest_change {
-        let _ = writeln!(text, "{}", wrap(&format!("What would help: {change}."), "  "));
+        text.wrapped(&format!("What would help: {change}."), "  ");
     }
     sites(&mut text, report);
     let failing = report.options.iter().filter(|o| shown(o, report) && !o.fails.is_empty()).take(5);
@@ -50,12 +87,13 @@ pub fn render(report: &Report, all: bool) -> String {
         report.inputs.iter().filter(|i| i.mark == Mark::Assumed).map(|i| format!("{}: {}", i.name, i.value)),
     );
     let not_included = format!("Not included: {}.", report.not_included.join("; "));
-    let _ = writeln!(text, "\n{}", wrap(&not_included, ""));
+    text.gap();
+    text.wrapped(&not_included, "");
     let _ = writeln!(text, "Formulas with numbers: --explain OPTION. Whole report with charts: --html FILE.");
-    text
+    text.text
 }
 
-fn header(text: &mut String, report: &Report) {
+fn header(text: &mut Page, report: &Report) {
     let h = &report.header;
     let name = h.name.as_ref().map(|n| format!("{n}: ")).unwrap_or_default();
     let _ = writeln!(
@@ -66,19 +104,13 @@ fn header(text: &mut String, report: &Report) {
         h.start,
         h.deadline.map(|d| format!(", to be done by {d}")).unwrap_or_default()
     );
-    let _ = writeln!(
-        text,
-        "packmule {}, catalogue of {}, seed {}, {} draws; {} of {} inputs assumed\n",
-        h.tool,
-        h.catalogue,
-        h.seed,
-        crate::units::Count::new(h.draws as u64),
-        h.assumed,
-        h.inputs
-    );
+    let draws = crate::units::Count::new(h.draws as u64);
+    let made = format!("packmule {}, catalogue of {}, seed {}, {draws} draws", h.tool, h.catalogue, h.seed);
+    text.wrapped(&format!("{made}; {} of {} inputs assumed", h.assumed, h.inputs), "");
+    text.gap();
 }
 
-fn table(text: &mut String, report: &Report, all: bool) {
+fn table(text: &mut Page, report: &Report, all: bool) {
     let rows: Vec<[String; 9]> =
         report.options.iter().filter(|o| all || shown(o, report)).map(|o| row(o, report)).collect();
     let heads = ["option", "minimum", "P50", "P90", "P90 date", "deadline", "cost P50 / P90", "risk", "held back by"]
@@ -89,9 +121,17 @@ fn table(text: &mut String, report: &Report, all: bool) {
             *width = (*width).max(cell.chars().count());
         }
     }
+    let has_room =
+        text.columns.is_none_or(|columns| widths.iter().map(|width| width + 2).sum::<usize>() <= columns + 2);
     for row in std::iter::once(&heads).chain(&rows) {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+        let cell = |at: usize| format!("{:<width$}", row[at], width = widths[at]);
+        let cells = |from: usize, to: usize| (from..to).map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned();
+        if has_room {
+            let _ = writeln!(text, "{}", cells(0, 9));
+        } else {
+            // Two lines each: what it is and why, then its figures.
+            let _ = writeln!(text, "{}  ({}, {})\n    {}", row[0], row[7], row[8], cells(1, 7));
+        }
     }
     if report.options.iter().any(|o| shown(o, report) && !o.not_in_cost.is_empty()) {
         let _ = writeln!(text, "(+ and what is not published, such as a partner's fee: see --explain)");
@@ -148,13 +188,13 @@ pub(crate) fn short_name(name: &str) -> String {
     format!("{}…", cut.trim_end())
 }
 
-fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+fn section(text: &mut Page, title: &str, lines: impl Iterator<Item = String>) {
     let mut first = true;
     for line in lines {
         if std::mem::take(&mut first) {
             let _ = writeln!(text, "\n{title}:");
         }
-        let _ = writeln!(text, "{}", wrap(&line, "  - "));
+        text.wrapped(&line, "  - ");
     }
 }
 
@@ -168,9 +208,10 @@ pub(crate) fn failover(f: &crate::plan::failover::Failover) -> String {
     format!("{}: {}, {price}, up in {}; {}", f.way, f.rate, f.lead, f.text)
 }
 
-fn sites(text: &mut String, report: &Report) {
+fn sites(text: &mut Page, report: &Report) {
     let Some(sites) = &report.sites else { return };
-    let _ = writeln!(text, "\n{}", wrap(&sites.text, "  "));
+    text.gap();
+    text.wrapped(&sites.text, "  ");
     let lines = sites.plans.iter().map(|plan| {
         let legs: Vec<String> = plan.legs.iter().map(|leg| format!("{}: {}", leg.site, leg.way)).collect();
         let fails = if plan.fails.is_empty() { String::new() } else { format!(" ({})", plan.fails.join("; ")) };
@@ -181,7 +222,7 @@ fn sites(text: &mut String, report: &Report) {
     section(text, "All sites together", lines.chain(search));
 }
 
-fn services(text: &mut String, report: &Report) {
+fn services(text: &mut Page, report: &Report) {
     for advice in &report.services {
         let price = if advice.per_month > Usd::ZERO {
             format!(", about {} a month", advice.per_month.short())
@@ -190,15 +231,15 @@ fn services(text: &mut String, report: &Report) {
         };
         let _ = writeln!(text, "\nChanges from {}: {}{price}", advice.source, advice.service);
         for line in advice.reasons.iter().chain(&advice.sizing) {
-            let _ = writeln!(text, "{}", wrap(line, "  - "));
+            text.wrapped(line, "  - ");
         }
         for line in &advice.warnings {
-            let _ = writeln!(text, "{}", wrap(line, "  ! "));
+            text.wrapped(line, "  ! ");
         }
     }
 }
 
-fn excluded(text: &mut String, report: &Report, all: bool) {
+fn excluded(text: &mut Page, report: &Report, all: bool) {
     let relevant = |family: &str| all || !report.options.iter().any(|o| o.family == family);
     let mut seen: Vec<(&str, &str)> = Vec::new();
     let mut lines = Vec::new();
@@ -216,41 +257,41 @@ fn excluded(text: &mut String, report: &Report, all: bool) {
 }
 
 /// Every formula of an option with its numbers, its bill and its times; `None` when no option has that name.
-pub fn explain(report: &Report, option: &str) -> Option<String> {
+pub fn explain(report: &Report, option: &str, columns: Option<usize>) -> Option<String> {
     let found =
         report.options.iter().find(|o| o.id == option).or_else(|| report.options.iter().find(|o| o.family == option));
     if let Some(o) = found {
-        return Some(explain_option(o));
+        return Some(explain_option(o, columns));
     }
     let excluded = report.excluded.iter().find(|e| e.id == option || e.family == option)?;
     let source = excluded.reason.source.clone().unwrap_or_else(|| "your inputs".to_owned());
     Some(format!("{} ({}) is not to be had: {}\nsource: {source}\n", excluded.name, excluded.id, excluded.reason.text))
 }
 
-fn explain_option(o: &OptionReport) -> String {
-    let mut text = format!("{} ({})\n\nTime, with every variable at its median:\n", o.name, o.id);
+fn explain_option(o: &OptionReport, columns: Option<usize>) -> String {
+    let mut text = Page::new(columns);
+    let _ = writeln!(text, "{} ({})\n\nTime, with every variable at its median:", o.name, o.id);
     for formula in &o.formulas {
-        let _ = writeln!(text, "{}", wrap(&format!("{}: {}", formula.what, formula.text), "  - "));
+        text.wrapped(&format!("{}: {}", formula.what, formula.text), "  - ");
     }
-    let _ = writeln!(
-        text,
-        "\n  theoretical minimum {}, planned {} ({}), effective rate {}",
-        o.minimum,
-        o.estimate,
-        o.estimate_date.map_or_else(String::new, |d| d.to_string()),
-        o.effective_rate
+    let date = o.estimate_date.map_or_else(String::new, |date| date.to_string());
+    let line = format!(
+        "theoretical minimum {}, planned {} ({date}), effective rate {}",
+        o.minimum, o.estimate, o.effective_rate
     );
+    text.gap();
+    text.wrapped(&line, "  ");
     let p = &o.time;
-    let _ = writeln!(text, "  P10 {}, P50 {}, P80 {}, P90 {}, P95 {}", p.p10, p.p50, p.p80, p.p90, p.p95);
+    text.wrapped(&format!("P10 {}, P50 {}, P80 {}, P90 {}, P95 {}", p.p10, p.p50, p.p80, p.p90, p.p95), "  ");
     if let Some(verdict) = &o.verdict {
-        let _ = writeln!(text, "{}", wrap(&format!("catching up: {verdict}"), "  "));
+        text.wrapped(&format!("catching up: {verdict}"), "  ");
     }
     let critical: Vec<String> =
         o.critical.iter().take(4).map(|(stage, share)| format!("{} {:.0} %", stage.label(), share * 100.0)).collect();
-    let _ = writeln!(text, "  longest stage in the draws: {}", critical.join(", "));
+    text.wrapped(&format!("longest stage in the draws: {}", critical.join(", ")), "  ");
     let _ = writeln!(text, "\nCost of that estimate:");
     for line in &o.costs {
-        let _ = writeln!(text, "{}", wrap(&format!("{}: {} = {}", line.item, line.formula, line.amount), "  - "));
+        text.wrapped(&format!("{}: {} = {}", line.item, line.formula, line.amount), "  - ");
     }
     let _ = writeln!(text, "  sum {}; P50 {}, P90 {}", o.estimate_cost, o.cost.p50.short(), o.cost.p90.short());
     if o.left_on_per_month > Usd::ZERO {
@@ -258,7 +299,7 @@ fn explain_option(o: &OptionReport) -> String {
     }
     for (title, list) in [("Fails", &o.fails), ("Note", &o.flags)] {
         for line in list {
-            let _ = writeln!(text, "{}", wrap(&format!("{title}: {line}"), "  ! "));
+            text.wrapped(&format!("{title}: {line}"), "  ! ");
         }
     }
     for (index, lane) in o.lanes.iter().take(12).enumerate() {
@@ -267,9 +308,9 @@ fn explain_option(o: &OptionReport) -> String {
         }
         let spans: Vec<String> =
             lane.spans.iter().map(|s| format!("{} {:.1}-{:.1}", s.stage.label(), s.start, s.end)).collect();
-        let _ = writeln!(text, "{}", wrap(&format!("{}: {}", lane.name, spans.join(", ")), "  - "));
+        text.wrapped(&format!("{}: {}", lane.name, spans.join(", ")), "  - ");
     }
-    text
+    text.text
 }
 
 /// Comma-separated values: one row per option that can be had or not.
@@ -306,15 +347,14 @@ fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
-/// Breaks a line at 110 columns; later lines are indented as far as the first one's prefix.
-fn wrap(line: &str, prefix: &str) -> String {
-    const WIDTH: usize = 110;
+/// Breaks a line; later lines are indented as far as the first one's prefix. A word longer than a line stands alone on one.
+fn wrap(line: &str, prefix: &str, width: usize) -> String {
     let indent = " ".repeat(prefix.chars().count());
     let mut text = prefix.to_owned();
     let mut column = prefix.chars().count();
     for (index, word) in line.split_whitespace().enumerate() {
         let length = word.chars().count();
-        if index > 0 && column + 1 + length > WIDTH {
+        if index > 0 && column + 1 + length > width {
             text.push('\n');
             text.push_str(&indent);
             column = indent.len();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::job::{Count, Evidence, Job, Journal, Ledger, Run, State, VolumeRow, VolumeState};
+use crate::report::grade::Reason;
 use crate::report::{Error, Grade};
 
 /// Which report.
@@ -98,6 +99,8 @@ pub struct Lists {
     pub prefixes: BTreeMap<Vec<u8>, PrefixCount>,
     /// Entries under further prefixes.
     pub prefixes_left_out: u64,
+    /// How many of the failures are paths without an entry: they could not even be looked at.
+    pub without_entry: u64,
     /// The first failures: path, reason in words.
     pub examples: Vec<(Vec<u8>, String)>,
 }
@@ -154,6 +157,7 @@ impl Facts {
             lists.take(&listed.path, listed.entry.facts.size, grade);
             Ok(())
         })?;
+        job.loose_problems(|problem| lists.take_loose(&problem.path, Reason::of(problem)))?;
         Self::with(job, stage, now, volumes, lists)
     }
 
@@ -224,13 +228,22 @@ impl Lists {
         }
         match &grade.failure {
             None => add(&mut self.success),
-            Some(reason) => {
-                add(&mut self.failure);
-                add(self.reasons.entry(reason.code).or_default());
-                if self.examples.len() < EXAMPLES_MAX {
-                    self.examples.push((path.to_owned(), reason.text.clone()));
-                }
-            }
+            Some(reason) => self.fail(path, one, reason),
+        }
+    }
+
+    /// A path without an entry: nothing is known of it but that it is missing.
+    fn take_loose(&mut self, path: &[u8], reason: Reason) {
+        self.without_entry += 1;
+        self.fail(path, Count { entries: 1, bytes: 0 }, &reason);
+    }
+
+    fn fail(&mut self, path: &[u8], one: Count, reason: &Reason) {
+        self.failure = self.failure + one;
+        let of_reason = self.reasons.entry(reason.code).or_default();
+        *of_reason = *of_reason + one;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push((path.to_owned(), reason.text.clone()));
         }
     }
 }

@@ -16,7 +16,10 @@ pub(super) fn lists(job: &Job, stage: Stage) -> Result<Lists, Error> {
     };
     fail(&mut lists, "changed", ledger.state(State::Changed));
     fail(&mut lists, "pending", ledger.state(State::Pending));
-    fail(&mut lists, "problem", ledger.state(State::Problem));
+    let mut without_entry = 0;
+    job.loose_problems(|_| without_entry += 1)?;
+    lists.without_entry = without_entry;
+    fail(&mut lists, "problem", ledger.state(State::Problem) + Count { entries: without_entry, bytes: 0 });
     if stage == Stage::Completion {
         let mut not_sent = ledger.staged();
         if let Some(top) = job.find(b"")?.map(|top| job.entry(top)).transpose()?.flatten()

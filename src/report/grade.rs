@@ -1,5 +1,6 @@
 //! Whether one entry is a success or a failure, and why.
 
+use crate::format::record::{Problem, ProblemCode};
 use crate::job::{Evidence, Job, Listed, ObjectState, State};
 use crate::report::{Error, Stage};
 
@@ -64,19 +65,25 @@ fn unsent(listed: &Listed) -> Option<Reason> {
 }
 
 fn problem(job: &Job, listed: &Listed) -> Result<Reason, Error> {
-    use crate::format::record::ProblemCode;
     let Some(problem) = job.problem_of(listed.entry.id)? else {
         return Ok(Reason { code: "problem", text: "could not be staged".into() });
     };
-    let code = match problem.code {
-        ProblemCode::Unreadable => "unreadable",
-        ProblemCode::Vanished => "vanished",
-        ProblemCode::Changed => "changed",
-        ProblemCode::Name => "name",
-        ProblemCode::Metadata => "metadata",
-        ProblemCode::Skipped => "skipped",
-        ProblemCode::EndedEarly => "ended-early",
-    };
-    let errno = if problem.errno == 0 { String::new() } else { format!(" (errno {})", problem.errno) };
-    Ok(Reason { code, text: format!("{}{errno}", problem.text) })
+    Ok(Reason::of(&problem))
+}
+
+impl Reason {
+    /// A problem as the reason of a failure.
+    pub(super) fn of(problem: &Problem) -> Self {
+        let code = match problem.code {
+            ProblemCode::Unreadable => "unreadable",
+            ProblemCode::Vanished => "vanished",
+            ProblemCode::Changed => "changed",
+            ProblemCode::Name => "name",
+            ProblemCode::Metadata => "metadata",
+            ProblemCode::Skipped => "skipped",
+            ProblemCode::EndedEarly => "ended-early",
+        };
+        let errno = if problem.errno == 0 { String::new() } else { format!(" (errno {})", problem.errno) };
+        Self { code, text: format!("{}{errno}", problem.text) }
+    }
 }

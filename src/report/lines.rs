@@ -5,9 +5,10 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::format::path::escape;
-use crate::format::record::EntryType;
-use crate::job::{Job, Listed};
+use crate::format::record::{EntryType, Problem};
+use crate::job::{Evidence, Job, Listed};
 use crate::report::facts::{each_graded, volumes};
+use crate::report::grade::Reason;
 use crate::report::{Error, Grade, Stage};
 
 /// Form of a list.
@@ -66,9 +67,29 @@ impl Line {
             reason: grade.failure.as_ref().map(|reason| reason.text.clone()),
         }
     }
+
+    /// Of a path that could not even be looked at: what kind it is, and how large, nobody knows.
+    fn without_entry(problem: &Problem) -> Self {
+        let reason = Reason::of(problem);
+        Self {
+            path: escape(&problem.path),
+            entry_type: "unknown",
+            bytes: 0,
+            modified: String::new(),
+            sha256: String::new(),
+            crc64nvme: String::new(),
+            volumes: String::new(),
+            key: String::new(),
+            etag: String::new(),
+            evidence: Evidence::Seen.name(),
+            failure: Some(reason.code),
+            reason: Some(reason.text),
+        }
+    }
 }
 
-/// Writes a list of all entries that exist at the source. Gives how many lines it has, headers not counted.
+/// Writes a list of all entries that exist at the source, and, where failures are listed, of the paths that could not even be
+/// looked at. Gives how many lines it has, headers not counted.
 ///
 /// # Errors
 /// When the database or `out` fails.
@@ -80,26 +101,35 @@ pub fn write_list(job: &Job, stage: Stage, format: Format, out: &mut dyn Write) 
             let is_success = format == Format::SuccessCsv;
             let mut csv = csv::WriterBuilder::new().has_headers(false).flexible(false).from_writer(out);
             csv.write_record(header(is_success)).map_err(render)?;
-            each_graded(job, stage, &volumes, |listed, grade| {
-                if grade.failure.is_none() != is_success {
-                    return Ok(());
-                }
+            let mut each = |line: Line| {
                 count += 1;
-                csv.write_record(record(&Line::of(listed, grade))).map_err(render)
+                csv.write_record(record(&line)).map_err(render)
+            };
+            each_graded(job, stage, &volumes, |listed, grade| {
+                if grade.failure.is_none() == is_success { each(Line::of(listed, grade)) } else { Ok(()) }
             })?;
+            if !is_success {
+                each_loose(job, each)?;
+            }
             csv.flush().map_err(Error::Output)?;
         }
-        Format::JsonLines => each_graded(job, stage, &volumes, |listed, grade| {
-            count += 1;
-            serde_json::to_writer(&mut *out, &Line::of(listed, grade)).map_err(render)?;
-            out.write_all(b"\n").map_err(Error::Output)
-        })?,
+        Format::JsonLines => {
+            let mut each = |line: Line| {
+                count += 1;
+                serde_json::to_writer(&mut *out, &line).map_err(render)?;
+                out.write_all(b"\n").map_err(Error::Output)
+            };
+            each_graded(job, stage, &volumes, |listed, grade| each(Line::of(listed, grade)))?;
+            each_loose(job, each)?;
+        }
         Format::Parquet => {
             let mut table = super::parquet::Table::new(out)?;
-            each_graded(job, stage, &volumes, |listed, grade| {
+            let mut each = |line: Line| {
                 count += 1;
-                table.add(&Line::of(listed, grade))
-            })?;
+                table.add(&line)
+            };
+            each_graded(job, stage, &volumes, |listed, grade| each(Line::of(listed, grade)))?;
+            each_loose(job, each)?;
             table.finish()?;
         }
         Format::Sha256Sum => each_graded(job, stage, &volumes, |listed, _| {
@@ -112,6 +142,17 @@ pub fn write_list(job: &Job, stage: Stage, format: Format, out: &mut dyn Write) 
         })?,
     }
     Ok(count)
+}
+
+/// Hands every path that could not even be looked at to `each`.
+fn each_loose(job: &Job, mut each: impl FnMut(Line) -> Result<(), Error>) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    job.loose_problems(|problem| {
+        if outcome.is_ok() {
+            outcome = each(Line::without_entry(problem));
+        }
+    })?;
+    outcome
 }
 
 fn header(is_success: bool) -> Vec<&'static str> {

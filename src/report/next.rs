@@ -32,7 +32,9 @@ pub fn next(facts: &Facts) -> Next {
     if left.is_empty() {
         return Next { why: "everything is done".into(), command: None };
     }
-    let problems = facts.ledger.state(State::Problem).entries + facts.ledger.state(State::Changed).entries;
+    let problems = facts.ledger.state(State::Problem).entries
+        + facts.ledger.state(State::Changed).entries
+        + facts.lists.without_entry;
     if problems > 0 {
         // Nothing is erased by itself while something is unproved; whether it matters is for the user to say.
         let why = format!(

@@ -55,6 +55,10 @@ fn body(out: &mut String, facts: &Facts) -> std::fmt::Result {
         row(out, &name, count)?;
     }
     row(out, "seen", facts.ledger.seen())?;
+    if facts.lists.without_entry > 0 {
+        let paths = units::Count::new(facts.lists.without_entry).to_string();
+        writeln!(out, "  {:<28} {paths:>16}", "and could not be looked at")?;
+    }
     if !facts.lists.evidence.is_empty() {
         writeln!(out, "\nWhat is proved")?;
     }

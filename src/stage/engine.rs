@@ -161,7 +161,7 @@ impl Engine<'_> {
             let rows = self.merge.excluded.iter();
             let rows: Vec<Excluded> =
                 rows.map(|(rule, entries)| Excluded { rule: (*rule).to_owned(), count: count(entries) }).collect();
-            self.job.batch(|tx| tx.set_excluded(&rows))?;
+            self.job.batch(|tx| tx.end_walk(&rows))?;
         }
         let is_closed = self.shared.lanes.is_closed();
         // Lanes are also closed when every one of them failed: then drives must be looked at, not added.

@@ -8,9 +8,9 @@ use crate::job::ResumePoint;
 /// What one worker does in one go.
 #[derive(Debug)]
 pub(super) enum Unit {
-    /// Entries without content: directories, links, special files, empty files.
+    /// Entries without content: directories, links, special files.
     Bare(Vec<Item>),
-    /// Files that share a frame.
+    /// Files that share a frame, empty ones among them: whether a file can be read is seen by opening it, whatever its size.
     Small(Vec<Item>),
     /// Files that look unchanged, to be compared by content.
     Compare(Vec<Compare>),
@@ -53,7 +53,7 @@ impl Gather {
 
     /// Takes an item that is not large; gives a unit when one is full.
     pub(super) fn add(&mut self, item: Item) -> Option<Unit> {
-        if item.facts.entry_type != EntryType::File || item.facts.size == 0 {
+        if item.facts.entry_type != EntryType::File {
             self.bare.push(item);
             return (self.bare.len() >= UNIT_ITEMS_MAX).then(|| Unit::Bare(std::mem::take(&mut self.bare)));
         }

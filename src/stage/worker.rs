@@ -235,21 +235,9 @@ fn bare(shared: &Shared, items: Vec<Item>) -> Result<(), Halt> {
                 continue;
             }
         };
-        if item.facts.entry_type == EntryType::File && identity.size != 0 {
-            shared.problem(
-                &item,
-                ProblemCode::Changed,
-                None,
-                "was empty when it was listed and is not any more; run again",
-            );
-            continue;
-        }
         let attributes = shared.attributes(&item, source::xattrs_of_path(&item.place), &identity);
         let facts = shared.facts_now(&item, &identity, attributes);
-        let mut read = Read::nothing(item.generation);
-        if facts.entry_type == EntryType::File {
-            read.sha256 = crate::digest::sha256(&[]);
-        }
+        let read = Read::nothing(item.generation);
         records.push(Record::Entry(entry(&item, &facts, &read)));
     }
     slot.record(records);

@@ -4,6 +4,8 @@
 
 mod browse_cli;
 mod cli_examples;
+mod cli_faults;
+mod cli_surroundings;
 mod corpus;
 mod custody_cli;
 mod custody_seal;

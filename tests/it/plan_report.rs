@@ -63,15 +63,15 @@ fn csv_has_a_row_for_every_option() {
 #[test]
 fn the_text_names_the_pick_and_every_reason() {
     let (report, _) = report(0);
-    let text = text::render(&report, true);
+    let text = text::render(&report, true, None);
     assert!(text.contains("support ends") || text.contains("Snowball"), "{text}");
     assert!(text.contains("Snowmobile: withdrawn: could be ordered until 2024-03-31"));
     assert!(!text.contains("100 %") && !text.contains("100.0 %"), "nothing is certain: {text}");
     let pick = report.recommendation.pick.clone().expect("something fits");
-    let formulas = text::explain(&report, &pick).expect("known");
+    let formulas = text::explain(&report, &pick, None).expect("known");
     assert!(formulas.contains("sum $"), "{formulas}");
-    assert!(text::explain(&report, "snowmobile").expect("known").contains("not to be had"));
-    assert!(text::explain(&report, "carrier-pigeon").is_none());
+    assert!(text::explain(&report, "snowmobile", None).expect("known").contains("not to be had"));
+    assert!(text::explain(&report, "carrier-pigeon", None).is_none());
 }
 
 #[test]

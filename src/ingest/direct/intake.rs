@@ -141,7 +141,7 @@ fn finish(run: &Run<'_, '_>, merge: &Merge, totals: &WalkTotals) -> Result<(), E
         .iter()
         .map(|(rule, entries)| Excluded { rule: (*rule).to_owned(), count: Count { entries: *entries, bytes: 0 } })
         .collect();
-    job.batch(|tx| tx.set_excluded(&rows))?;
+    job.batch(|tx| tx.end_walk(&rows))?;
     if !job.volumes()?.is_empty() {
         return Ok(());
     }
