@@ -2,7 +2,7 @@
 
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::browse::{
@@ -96,7 +96,7 @@ pub struct MountArgs {
     /// Volumes of one job, in any order
     #[arg(required = true, value_name = "VOLUME")]
     volume: Vec<PathBuf>,
-    /// Empty directory to show their content in, read-only
+    /// Empty directory to show their content in, read-only; it has to be there
     #[arg(long, value_name = "DIR")]
     at: PathBuf,
     #[command(flatten)]
@@ -362,6 +362,7 @@ fn seen(object: InBucket) -> Seen {
 pub fn mount(args: &MountArgs) -> anyhow::Result<Exit> {
     let stop = StopFlag::new();
     stop.arm()?;
+    check_empty(&args.at)?;
     let mounted = browse::mount(open(&args.key, &args.volume)?, &args.at).map_err(failure)?;
     writeln!(std::io::stdout(), "mounted read-only at {}; Ctrl-C, or umount, ends it", args.at.display())?;
     while !stop.is_set() && !mounted.is_over() {
@@ -372,6 +373,19 @@ pub fn mount(args: &MountArgs) -> anyhow::Result<Exit> {
         Failure::of(Exit::Failed, format!("cannot unmount {}", args.at.display()), Some(hint.to_owned()), error)
     })?;
     Ok(Exit::Done)
+}
+
+/// What is in the directory would be hidden as long as the mount is there.
+#[cfg(feature = "mount")]
+fn check_empty(dir: &Path) -> Result<(), Failure> {
+    let (hint, shown) = ("name an empty directory; a new one: mkdir DIR", dir.display());
+    let names = World::real().fs.list(dir).map_err(|error| {
+        Failure::of(Exit::Usage, format!("nothing can be shown at {shown}"), Some(hint.to_owned()), error)
+    })?;
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Usage, format!("{shown} is not empty: what is in it would be hidden"), hint)),
+    }
 }
 
 fn difference_line(path: &[u8], difference: &Difference) -> String {
@@ -398,7 +412,7 @@ fn difference_json(path: &[u8], difference: &Difference) -> String {
 /// What to do about it, and the exit code.
 fn failure(error: browse::Error) -> Failure {
     match error {
-        browse::Error::Volume(error) => volume_failure(std::path::Path::new(""), error),
+        browse::Error::Volume(error) => volume_failure(Path::new(""), error),
         browse::Error::NotHere { .. } => {
             let hint = "give all volumes of the job; verify says which are missing: packmule verify VOLUME...";
             Failure::new(Exit::Volume, error.to_string(), hint)

@@ -29,12 +29,22 @@ pub struct EventArgs {
     on_event: Option<String>,
     /// URL that every event is posted to, as JSON
     #[cfg(feature = "notify")]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_webhook)]
     webhook: Option<String>,
     /// SNS topic that every event is published to, with the credentials AWS tools use
     #[cfg(feature = "notify")]
-    #[arg(long, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", value_parser = parse_topic)]
     sns_topic: Option<String>,
+}
+
+#[cfg(feature = "notify")]
+fn parse_webhook(text: &str) -> Result<String, notify::NotifyError> {
+    notify::check_webhook(text).map(|()| text.to_owned())
+}
+
+#[cfg(feature = "notify")]
+fn parse_topic(text: &str) -> Result<String, notify::NotifyError> {
+    notify::topic_region(text).map(|_| text.to_owned())
 }
 
 impl EventArgs {

@@ -28,7 +28,16 @@ pub enum NotifyError {
         /// As given.
         topic: String,
     },
-    /// There are no credentials, or the request could not be signed.
+    /// Not an address that can be posted to.
+    #[error("{url:?} is not the URL of a webhook (https://HOST/PATH, or http://...)")]
+    Url {
+        /// As given.
+        url: String,
+    },
+    /// There are no credentials.
+    #[error("no credentials for AWS were found ({0}); AWS_PROFILE or AWS_ACCESS_KEY_ID names some")]
+    Credentials(String),
+    /// The request could not be signed.
     #[error("the request cannot be signed: {0}")]
     Sign(String),
     /// The request failed, or was answered with an error.
@@ -41,6 +50,29 @@ pub enum NotifyError {
 
 fn agent(patience: Duration) -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(patience)).build().into()
+}
+
+/// Whether a URL is one that can be posted to, before anything is.
+///
+/// # Errors
+/// When it is not.
+pub fn check_webhook(url: &str) -> Result<(), NotifyError> {
+    let parsed = url.parse::<ureq::http::Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    match parsed.as_ref().and_then(|uri| uri.scheme_str()) {
+        Some("http" | "https") => Ok(()),
+        _ => Err(NotifyError::Url { url: url.to_owned() }),
+    }
+}
+
+/// The region in the name of an SNS topic.
+///
+/// # Errors
+/// When it is no name of a topic.
+pub fn topic_region(topic: &str) -> Result<&str, NotifyError> {
+    match topic.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", _, "sns", region, _, name] if !region.is_empty() && !name.is_empty() => Ok(region),
+        _ => Err(NotifyError::Topic { topic: topic.to_owned() }),
+    }
 }
 
 /// Posts a JSON document.
@@ -64,11 +96,7 @@ pub fn publish_sns(
     now: Timestamp,
     patience: Duration,
 ) -> Result<(), NotifyError> {
-    let parts: Vec<&str> = topic.split(':').collect();
-    let region = match parts.as_slice() {
-        ["arn", _, "sns", region, _, _] if !region.is_empty() => *region,
-        _ => return Err(NotifyError::Topic { topic: topic.to_owned() }),
-    };
+    let region = topic_region(topic)?;
     let named = std::env::var("AWS_ENDPOINT_URL_SNS").ok().filter(|url| !url.is_empty());
     let url = named.unwrap_or_else(|| format!("https://sns.{region}.amazonaws.com"));
     let url = format!("{}/", url.trim_end_matches('/'));
@@ -103,8 +131,9 @@ fn signature(
     let credentials = runtime.block_on(async {
         let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
         let shared = loader.region(Region::new(region.to_owned())).load().await;
-        let provider = shared.credentials_provider().ok_or_else(|| NotifyError::Sign("no credentials".to_owned()))?;
-        provider.provide_credentials().await.map_err(|error| unsigned(&error))
+        let provider =
+            shared.credentials_provider().ok_or_else(|| NotifyError::Credentials("no provider".to_owned()))?;
+        provider.provide_credentials().await.map_err(|error| NotifyError::Credentials(error.to_string()))
     })?;
     let identity = credentials.into();
     let params = v4::SigningParams::builder()
@@ -126,6 +155,14 @@ fn signature(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_posted_to_is_none() {
+        assert!(check_webhook("https://example.org/hook").is_ok() && check_webhook("http://127.0.0.1:1/").is_ok());
+        for wrong in ["", "example.org/hook", "ftp://example.org/", "https://", "https:///hook"] {
+            assert!(matches!(check_webhook(wrong), Err(NotifyError::Url { .. })), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_name_that_is_no_topic_is_told_before_anything_is_sent() {

@@ -185,3 +185,32 @@ fn a_plan_fits_the_width_it_is_given() {
     let table = story.succeed(ask);
     assert!(table.lines().any(|line| line.starts_with("option ") && line.contains("held back by")), "{table}");
 }
+
+#[cfg(feature = "mount")]
+#[test]
+fn mount_hides_nothing_that_is_there() {
+    let story = Story::new();
+    story.succeed(STAGE);
+    let said = code(&story, "packmule mount /mnt/a --at /data --unlock-code-file code.txt", 2);
+    assert!(said.contains("is not empty") && said.contains("mkdir DIR"), "{said}");
+    let said = code(&story, "packmule mount /mnt/a --at /look/none --unlock-code-file code.txt", 2);
+    assert!(said.contains("nothing can be shown at") && said.contains("mkdir DIR"), "{said}");
+}
+
+#[cfg(feature = "notify")]
+#[test]
+fn a_webhook_or_topic_that_cannot_be_is_told_before_anything_is_staged() {
+    let story = Story::new();
+    for wrong in ["--webhook example.org/hook", "--webhook ftp://example.org/", "--sns-topic drives"] {
+        let said = code(&story, &format!("{STAGE} {wrong}"), 2);
+        assert!(said.contains("is not the"), "{said}");
+    }
+    assert!(!story.path("home/jobs").exists() && !story.path("home/code.txt").exists());
+    // Without credentials the work is done all the same, and the warning says what is missing.
+    let output = story.run(&format!(
+        "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; export AWS_EC2_METADATA_DISABLED=true
+         {STAGE} --sns-topic arn:aws:sns:us-east-1:111122223333:drives"
+    ));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("no credentials for AWS were found"), "{}", said(&output));
+}
