@@ -128,8 +128,9 @@ fn text(args: &Args, outcome: &Outcome) -> Result<String, std::fmt::Error> {
         let (number, dir) = (told.number, told.dir.display());
         writeln!(
             out,
-            "volume {number} at {dir}: {state}; {way} tell {} entries in {} packs",
-            told.entries, told.packs
+            "volume {number} at {dir}: {state}; {way} tell {} entries in {}",
+            told.entries,
+            super::stage::packs(told.packs)
         )?;
         for damage in told.damage.iter().take(SHOWN) {
             writeln!(out, "  damaged: {damage}")?;

@@ -238,8 +238,8 @@ fn samples(out: &mut String, samples: &Samples) -> std::fmt::Result {
     if let Some(ratio) = sum.ratio() {
         writeln!(
             out,
-            "\ncompresses {ratio:.2} : 1 at zstd level 1 ({} blocks sampled, {} of them incompressible)",
-            sum.blocks, sum.blocks_incompressible
+            "\ncompresses {ratio:.2} : 1 at zstd level 1 ({} of {} sampled blocks are incompressible)",
+            sum.blocks_incompressible, sum.blocks
         )?;
     }
     if samples.rate_seconds > 0.0 {

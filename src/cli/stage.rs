@@ -365,6 +365,11 @@ fn exit(outcome: &Outcome) -> Exit {
     }
 }
 
+/// A number of packs, in words.
+pub(super) fn packs(count: u64) -> String {
+    if count == 1 { "1 pack".to_owned() } else { format!("{count} packs") }
+}
+
 fn amount(count: crate::job::Count) -> String {
     format!("{} entries, {}", count.entries, Bytes::new(count.bytes))
 }
@@ -387,8 +392,8 @@ fn text(args: &Args, outcome: &Outcome, painter: &Painter, report: Option<&Path>
     }
     for (number, report) in &outcome.sealed {
         line(format!(
-            "volume {number} sealed: {} packs, {}, read back {}",
-            report.packs,
+            "volume {number} sealed: {}, {}, read back {}",
+            packs(report.packs),
             Bytes::new(report.bytes),
             read_back(report.read_back)
         ));

@@ -149,10 +149,10 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
         };
         writeln!(
             out,
-            "volume {} at {}: {state}, {} packs, {} frames, {} read {way}",
+            "volume {} at {}: {state}, {}, {} frames, {} read {way}",
             volume.number,
             volume.path,
-            volume.packs,
+            super::stage::packs(volume.packs),
             Count::new(volume.frames),
             Bytes::new(volume.bytes),
         )?;

@@ -57,13 +57,16 @@ pub(super) fn insert(
 }
 
 /// A record without an entry has, in place of a generation, the number of the last walk that met it. The volume that it
-/// comes to does not say that number; the row that was due does.
-fn last_met(db: &Connection, kind: i64, record: &[u8], walk: u32) -> Result<u32, Error> {
+/// comes to does not say that number; the row that was due does. One that only a volume tells of stands until the next walk.
+fn last_met(db: &Connection, kind: i64, record: &[u8], met: u32) -> Result<u32, Error> {
     let doing = "see when a problem was met";
-    let sql = "SELECT coalesce(max(generation), 0) FROM rare WHERE entry = 0 AND kind = ?1 AND record = ?2";
-    let known: u32 =
+    let sql = "SELECT max(generation) FROM rare WHERE entry = 0 AND kind = ?1 AND record = ?2";
+    let known: Option<u32> =
         db.prepare_cached(sql).during(doing)?.query_row(params![kind, record], |row| row.get(0)).during(doing)?;
-    Ok(known.max(walk))
+    match known {
+        Some(known) => Ok(known.max(met)),
+        None => Ok(walk(db, WALK_BEGUN)?.max(met)),
+    }
 }
 
 /// Number of a walk; 0: there was none.
