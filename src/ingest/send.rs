@@ -16,7 +16,7 @@ use crate::ingest::bundle::Bundle;
 use crate::ingest::flow::Flow;
 use crate::ingest::remote::probe::{Endpoint, read_back};
 use crate::ingest::remote::retry::{Patience, persist};
-use crate::ingest::remote::upload::{Action, Completion, Inspection, Obstacle, PartPlan, UploadState};
+use crate::ingest::remote::upload::{Action, Completion, Inspection, Obstacle, PartPlan, UploadState, too_many_parts};
 use crate::ingest::remote::{Class, Complete, Head, ObjectStore, PutPart, RemoteError, SentPart, Stored};
 use crate::ingest::room::Seat;
 use crate::ingest::wanted::{Replace, Wanted};
@@ -221,6 +221,9 @@ impl<S: ObjectStore> Sender<S> {
         remember: impl Fn(&str) -> Result<(), E>,
     ) -> Result<Sent<()>, E> {
         let wanted = &upload.wanted;
+        if let Some(error) = too_many_parts(&wanted.key, wanted.bytes, self.endpoint.parts_max) {
+            return Ok(Err(error));
+        }
         let name = |upload: &Upload| upload.state().upload().unwrap_or_default().to_owned();
         if wanted.replace == Replace::IfChanged && upload.state().upload().is_none() {
             upload.state().look_first();

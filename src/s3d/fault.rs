@@ -62,6 +62,8 @@ pub struct Quirks {
     pub ignore_full_object: bool,
     /// `If-Match` and `If-None-Match` on writes have no effect.
     pub ignore_conditions: bool,
+    /// No part number above 1,000 is taken.
+    pub few_parts: bool,
 }
 
 #[derive(Debug)]

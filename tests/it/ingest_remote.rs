@@ -211,9 +211,21 @@ fn the_probe_notices_that_conditions_are_ignored() {
         conditional_complete: false,
         keeps_checksum: true,
         lists_checksums: true,
+        parts_max: Some(10_000),
         keeps_tags: None,
     };
     assert_eq!(endpoint, expected);
+}
+
+#[test]
+fn the_probe_finds_how_many_parts_a_server_takes() {
+    for (few_parts, expected) in [(false, 10_000), (true, 1_000)] {
+        let lab = Lab::new(FaultPlan::default(), Quirks { few_parts, ..Quirks::default() });
+        let endpoint = lab.run(probe(&lab.store, "scratch/", &Method::LADDER)).unwrap();
+        assert_eq!(endpoint.parts_max, Some(expected), "{endpoint}");
+        assert!(endpoint.to_string().contains(&format!("parts of an object: up to {expected}")), "{endpoint}");
+        assert_eq!(lab.run(lab.store.open_uploads("")).unwrap(), []);
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Crc64, crc64};
 use crate::ingest::remote::{Claim, Complete, Metadata, Method, ObjectStore, Put, PutPart, RemoteError, SentPart};
 
+/// Part numbers that are tried, the highest first: S3's limit, and that of servers that take fewer.
+const PARTS_TRIED: [u32; 2] = [10_000, 1_000];
 const BODY: &[u8] = b"packmule asks this server which checksums it compares\n";
 
 /// What a server was found to do.
@@ -27,6 +29,9 @@ pub struct Endpoint {
     pub keeps_checksum: bool,
     /// Whether the list of parts tells their checksums, so that a resume needs no memory of its own.
     pub lists_checksums: bool,
+    /// The highest part number it took of those that were tried; `None`: none of them, or from before it was asked.
+    #[serde(default)]
+    pub parts_max: Option<u32>,
     /// Whether it keeps tags; `None`: nobody wanted any, so it was not asked.
     #[serde(default)]
     pub keeps_tags: Option<bool>,
@@ -38,12 +43,13 @@ impl fmt::Display for Endpoint {
         write!(
             f,
             "server compares: {}; keeps existing objects on PUT: {}, on completion: {}; tells checksums of objects: {}, \
-             of parts: {}; keeps tags: {}",
+             of parts: {}; parts of an object: {}; keeps tags: {}",
             self.method,
             yes(self.conditional_put),
             yes(self.conditional_complete),
             yes(self.keeps_checksum),
             yes(self.lists_checksums),
+            self.parts_max.map_or("unknown".to_owned(), |most| format!("up to {most}")),
             self.keeps_tags.map_or("not asked", yes)
         )
     }
@@ -72,6 +78,7 @@ pub async fn probe<S: ObjectStore>(store: &S, scratch: &str, allowed: &[Method])
         conditional_complete: false,
         keeps_checksum: false,
         lists_checksums: false,
+        parts_max: None,
         keeps_tags: None,
     };
     for method in Method::LADDER.into_iter().filter(|method| allowed.contains(method)) {
@@ -146,6 +153,9 @@ async fn upload<S: ObjectStore>(
 ) -> Result<bool, RemoteError> {
     let Some(lied_about) = refused(store.create_upload(key, method, &Metadata::new()).await)? else { return Ok(false) };
     let caught = lies_are_caught(store, key, &lied_about, method, endpoint).await?;
+    if caught {
+        endpoint.parts_max = highest_part(store, key, &lied_about, method).await?;
+    }
     store.abort(key, &lied_about).await?;
     if !caught {
         store.delete(key).await?;
@@ -161,6 +171,22 @@ async fn upload<S: ObjectStore>(
     }
     store.delete(key).await?;
     Ok(good)
+}
+
+/// The highest part number that is taken, of S3's own limit and of what smaller servers are known to stop at.
+async fn highest_part<S: ObjectStore>(
+    store: &S,
+    key: &str,
+    upload: &str,
+    method: Method,
+) -> Result<Option<u32>, RemoteError> {
+    let claim = method.claim(BODY, crc64(BODY));
+    for number in PARTS_TRIED {
+        if refused(store.put_part(PutPart { number, ..part(key, upload, claim) }).await)?.is_some() {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
 }
 
 fn part(key: &str, upload: &str, claim: Option<Claim>) -> PutPart {

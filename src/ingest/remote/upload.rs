@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::digest::{Crc64, combine};
 use crate::format::layout::part_bytes;
 use crate::ingest::remote::checksum::Claim;
-use crate::ingest::remote::{ListedPart, SentPart};
+use crate::ingest::remote::{ListedPart, RemoteError, SentPart};
 
 /// Most times an upload is begun anew because the server forgot it.
 const RESTARTS_MAX: u32 = 3;
@@ -33,6 +33,19 @@ pub fn part_lengths(file_bytes: u64) -> impl Iterator<Item = u64> {
     let part = part_bytes(file_bytes);
     let count = file_bytes.div_ceil(part).max(1);
     (0..count).map(move |index| part.min(file_bytes - index * part))
+}
+
+/// Why a file cannot be sent to a server that takes parts up to that number: known before the first part is sent.
+/// `None`: it can, or the server's limit is unknown.
+pub fn too_many_parts(key: &str, file_bytes: u64, parts_max: Option<u32>) -> Option<RemoteError> {
+    let (needed, most) = (part_lengths(file_bytes).count() as u64, u64::from(parts_max?));
+    (needed > most).then(|| RemoteError::Refused {
+        operation: "store",
+        key: key.to_owned(),
+        status: 0,
+        code: "TooManyParts".to_owned(),
+        message: format!("it needs {needed} parts, and this server took part {most} and none above it"),
+    })
 }
 
 /// Joins consecutive extents, each with its length and CRC, into the parts of a file of `file_bytes`.

@@ -229,3 +229,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_of_more_parts_than_the_server_takes_is_refused_before_the_first() {
+    let limit = 1000 * crate::format::layout::PART_BYTES_MIN;
+    assert!(too_many_parts("k", limit, Some(1000)).is_none());
+    let refused = too_many_parts("k", limit + 1, Some(1000)).expect("one part too many").to_string();
+    assert!(refused.contains("it needs 1001 parts, and this server took part 1000 and none above it"), "{refused}");
+    assert!(too_many_parts("k", limit + 1, Some(10_000)).is_none());
+    assert!(too_many_parts("k", limit + 1, None).is_none(), "an unknown limit refuses nothing");
+}
