@@ -33,13 +33,16 @@ fn dates_are_iso_in_utc_whatever_the_time_zone() {
 }
 
 /// Runs a line on a terminal of its own, which `script` of util-linux gives; `None` where that is not installed.
-fn on_a_terminal(story: &Story, line: &str) -> Option<String> {
+fn on_a_terminal(story: &Story, line: &str, typed: &str) -> Option<String> {
     let output = story.run("command -v script");
     if !output.status.success() {
         eprintln!("SKIPPED: no program `script` that gives a terminal");
         return None;
     }
-    let output = story.run(&format!("script -qec '{line}' /dev/null < /dev/null"));
+    // Where nothing is typed no pipe either: `script` waits two seconds at the end of one.
+    let typed = if typed.is_empty() { "true".to_owned() } else { format!("printf \"%s\\n\" {typed}") };
+    let from = if typed == "true" { "< /dev/null" } else { "" };
+    let output = story.run(&format!("{typed} | timeout 60 script -qec '{line}' /dev/null {from}"));
     Some(said(&output))
 }
 
@@ -47,11 +50,11 @@ fn on_a_terminal(story: &Story, line: &str) -> Option<String> {
 fn no_color_leaves_no_colours_on_a_terminal() {
     let story = Story::new();
     // On a terminal help is coloured, so the test can tell.
-    let Some(coloured) = on_a_terminal(&story, "TERM=xterm-256color packmule help stage") else { return };
+    let Some(coloured) = on_a_terminal(&story, "TERM=xterm-256color packmule help stage", "") else { return };
     assert!(coloured.contains("\u{1b}["), "{coloured}");
     for line in ["packmule help stage", "packmule stage --no-such-option", "packmule", "packmule scan data"] {
         for value in ["1", "yes", "0"] {
-            let said = on_a_terminal(&story, &format!("NO_COLOR={value} TERM=xterm-256color {line}")).unwrap();
+            let said = on_a_terminal(&story, &format!("NO_COLOR={value} TERM=xterm-256color {line}"), "").unwrap();
             // Movements of the cursor are no colours: those end in `m`.
             let is_colour =
                 |rest: &str| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m');
@@ -88,4 +91,19 @@ fn a_reader_that_goes_away_is_no_failure_with_a_trace() {
     let output =
         story.run("packmule help stage | head -n 1; packmule plan --size 1TB --link 1Gbit/s --all | head -n 1");
     assert!(!said(&output).contains("panicked"), "{}", said(&output));
+}
+
+#[test]
+fn init_asks_again_when_what_was_typed_cannot_be() {
+    let story = Story::new();
+    let typed = "/data/none /data '' /mnt/later /mnt/later '' nobody '' bucket/x s3://lab-archive/x";
+    let Some(said) = on_a_terminal(&story, "packmule init --job jobs/asked", typed) else { return };
+    for heard in
+        ["none is not there; the same again keeps it", "recipient nobody is not usable", "is not a place in S3"]
+    {
+        assert!(said.contains(heard), "{heard}: {said}");
+    }
+    let file = std::fs::read_to_string(story.path("home/jobs/asked/job.toml")).unwrap();
+    assert!(file.contains("/data\"") && file.contains("later\"") && file.contains("s3://lab-archive/x"), "{file}");
+    assert!(!file.contains("none") && !file.contains("nobody"), "{file}");
 }
