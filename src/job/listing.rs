@@ -99,16 +99,16 @@ impl Job {
     }
 
     /// How many entries of their present generation a volume holds anything of, and how many of them no server has yet.
-    /// The top directory counts only if it has an object.
+    /// The top directory is missing nowhere unless it has an object.
     ///
     /// # Errors
     /// When the database fails.
     pub fn not_arrived(&self, volume: u32) -> Result<(u64, u64), Error> {
         let doing = "see what of a volume has arrived";
-        let sql = "SELECT count(*), count(*) FILTER (WHERE o.entry IS NULL OR o.state < 10) FROM entries AS e \
+        let sql = "SELECT count(*), count(*) FILTER (WHERE (o.entry IS NULL AND e.parent <> 0) OR o.state < 10) FROM entries AS e \
                    LEFT JOIN staged AS s ON s.id = e.id \
                    LEFT JOIN objects AS o ON o.entry = e.id AND o.generation = e.generation \
-                   WHERE e.state NOT IN (?2, ?3) AND (e.parent <> 0 OR o.entry IS NOT NULL) AND (s.volume = ?1 OR EXISTS (SELECT 1 \
+                   WHERE e.state NOT IN (?2, ?3) AND (s.volume = ?1 OR EXISTS (SELECT 1 \
                    FROM extents AS x WHERE x.entry = e.id AND x.generation = e.generation AND x.volume = ?1))";
         let [gone, deleted] = [State::Gone, State::Deleted].map(State::code);
         let row = params![volume, gone, deleted];

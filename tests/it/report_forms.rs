@@ -86,6 +86,7 @@ fn a_job_is_complete_when_the_server_has_everything() {
     let facts = gather(&mut world, Stage::Completion);
     assert_eq!((facts.outcome(), facts.lists.failure.entries), (Outcome::Incomplete, 4));
     assert_eq!(facts.lists.evidence[&Evidence::ReadBackFromVolume].entries, 5);
+    assert_eq!(facts.volumes[0].content.unwrap().entries, 5, "the only volume holds all that was staged, the top too");
     send(&mut world, ObjectState::Failed);
     let facts = gather(&mut world, Stage::Completion);
     assert_eq!(facts.lists.reasons["refused"].entries, 4);
