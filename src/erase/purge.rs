@@ -19,6 +19,8 @@ use crate::sys::sanitize::{Drive, Method, PIECE_BYTES, Progress};
 
 /// Kind of the event that says a purge was begun; its detail is the [`Marks`].
 const BEGUN: &str = "purge-begun";
+/// Kind of the event that says it ended; its detail is the certificate.
+const ENDED: &str = "purged";
 /// Marks written and looked for.
 const MARKS: u64 = 256;
 /// Between two questions how far a drive is.
@@ -109,8 +111,12 @@ fn erased_on(job: &Job, drive: &dyn Drive) -> Result<Vec<u32>, Error> {
 fn begin(job: &mut Job, world: &World, drive: &mut dyn Drive, volumes: &[u32]) -> Result<(Marks, bool), Error> {
     let events = job.events()?;
     let of_them = |volume: Option<u32>| volume.is_some_and(|number| volumes.contains(&number));
-    let begun = events.iter().rev().find(|event| event.kind == BEGUN && of_them(event.volume));
-    if let Some(marks) = begun.and_then(|event| serde_json::from_str(&event.detail).ok()) {
+    // One that ended is over: a drive that is purged again gets marks, and a beginning in its certificate, of its own.
+    let is_step = |kind: &str| kind == BEGUN || kind == ENDED;
+    let last = events.iter().rev().find(|event| is_step(&event.kind) && of_them(event.volume));
+    if let Some(marks) =
+        last.filter(|event| event.kind == BEGUN).and_then(|event| serde_json::from_str(&event.detail).ok())
+    {
         return Ok((marks, true));
     }
     let method = drive.methods().map_err(PurgeError::drive("ask"))?.into_iter().min().ok_or(PurgeError::NoMethod)?;
@@ -201,7 +207,7 @@ fn record(job: &mut Job, world: &World, volumes: &[u32], purge: &Purge) -> Resul
         }
         write_forms(job, world, &certificate)?;
         let detail = certificate.to_json()?;
-        job.batch_durable(|batch| batch.append_event(world.clock.now(), "purged", Some(*number), &detail))?;
+        job.batch_durable(|batch| batch.append_event(world.clock.now(), ENDED, Some(*number), &detail))?;
         certificates.push(certificate);
     }
     super::write_batch(job, world)?;

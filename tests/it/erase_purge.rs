@@ -129,6 +129,11 @@ fn a_drive_is_followed_to_the_end_looked_at_and_certified() {
     }
     let kinds: Vec<String> = staged.world.job().events().unwrap().into_iter().map(|event| event.kind).collect();
     assert!(kinds.ends_with(&["purge-begun".to_owned(), "purged".to_owned()]), "{kinds:?}");
+    // Purged again another day: the certificate does not say that it was begun on the first.
+    let mut drive = Scripted::new(&[Method::BlockErase]);
+    let again = self::purge(&mut staged, &mut drive).expect("purges again");
+    let purge_again = again[0].purge.clone().expect("says so");
+    assert!(purge_again.begun > purge.begun && purge_again.method == "sanitize, block erase", "{purge_again:?}");
 }
 
 #[test]
