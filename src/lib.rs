@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod erase;
 pub mod extract;
 pub mod format;
+pub mod http;
 pub mod ingest;
 pub mod job;
 pub mod keys;

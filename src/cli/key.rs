@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
+use crate::cli::s3::certificates;
 use crate::cli::{Exit, Failure};
 use crate::crypto::{
     DataKey, Identities, KeyService, Share, UnlockCode, identity_from_passphrase, identity_from_unlock_code,
@@ -182,21 +183,31 @@ impl KeyArgs {
 
 /// A key service that is connected to when it is first asked.
 pub struct LazyService {
-    place: kms::Place,
+    endpoint_url: Option<String>,
     connected: OnceLock<kms::AwsKms>,
 }
 
 impl LazyService {
     /// Not connected yet.
     pub fn new(endpoint_url: Option<&str>) -> Self {
-        Self { place: kms::Place { endpoint_url: endpoint_url.map(str::to_owned) }, connected: OnceLock::new() }
+        Self { endpoint_url: endpoint_url.map(str::to_owned), connected: OnceLock::new() }
+    }
+
+    /// The service's address, and whom to trust there: `AWS_CA_BUNDLE`, as in every AWS tool.
+    fn place(&self) -> Result<kms::Place, crate::crypto::Error> {
+        let named = std::env::var("AWS_CA_BUNDLE").ok().filter(|path| !path.is_empty());
+        let trust = named.map(|path| certificates(&path)).transpose().map_err(|why| crate::crypto::Error::Service {
+            doing: "cannot be trusted as AWS_CA_BUNDLE says".to_owned(),
+            source: why.into(),
+        })?;
+        Ok(kms::Place { endpoint_url: self.endpoint_url.clone(), trust })
     }
 
     fn get(&self) -> Result<&kms::AwsKms, crate::crypto::Error> {
         match self.connected.get() {
             Some(service) => Ok(service),
             None => {
-                let service = kms::AwsKms::connect(&self.place)?;
+                let service = kms::AwsKms::connect(&self.place()?)?;
                 Ok(self.connected.get_or_init(|| service))
             }
         }

@@ -10,12 +10,14 @@ use jiff::tz::TimeZone;
 
 use crate::cli::key::volume_failure;
 use crate::cli::{Exit, Failure};
+use crate::http::Trust;
 use crate::ingest::remote::connect::{ObjectLock, ObjectOptions, Timeouts};
 use crate::ingest::remote::pace::Pace;
 use crate::ingest::remote::{Method, Target};
 use crate::ingest::{self, Options, Window};
 use crate::sys::World;
 use crate::sys::process::StopFlag;
+use crate::sys::secrets::read_secret;
 use crate::units::{BitsPerSecond, Bytes, BytesPerSecond};
 
 const TO_HINT: &str = "write it as s3://BUCKET or s3://BUCKET/PREFIX";
@@ -33,9 +35,12 @@ pub struct ServerArgs {
     /// Profile in the AWS configuration files
     #[arg(long)]
     profile: Option<String>,
-    /// Put the bucket into the path (true) or the host name (false) [default: true with --endpoint-url]
+    /// Put the bucket into the path (true) or the host name (false) [default: AWS: host name; others: as they answer]
     #[arg(long, value_name = "BOOL")]
     path_style: Option<bool>,
+    /// Certificates to trust beside those of the system, in PEM form
+    #[arg(long, value_name = "FILE", env = "AWS_CA_BUNDLE", value_parser = certificates)]
+    ca_bundle: Option<Trust>,
     /// Account that must own the bucket
     #[arg(long, value_name = "ACCOUNT")]
     expected_bucket_owner: Option<String>,
@@ -128,6 +133,15 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// Longest file of certificates; that of a whole system is a quarter of a megabyte. Unit: bytes.
+const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;
+
+/// Reads a file of certificates.
+pub(super) fn certificates(path: &str) -> Result<Trust, String> {
+    let pem = read_secret(Path::new(path), CERTIFICATES_BYTES_MAX).map_err(|error| error.to_string())?;
+    Trust::from_pem(pem.to_vec()).map_err(|error| error.to_string())
+}
+
 /// How fast, and when.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Pace")]
@@ -208,6 +222,7 @@ impl ServerArgs {
             region: self.region.clone(),
             profile: self.profile.clone(),
             path_style: self.path_style,
+            trust: self.ca_bundle.clone(),
             credentials: self.credentials.clone(),
             connections_max: 64,
             objects: ObjectOptions {

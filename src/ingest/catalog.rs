@@ -2,7 +2,7 @@
 //!
 //! Owns: the decision which entries become objects in this run, and the uploads that several volumes feed. Does not own:
 //! reading or sending. Invariants: an entry whose object is proved is not wanted again; of an entry that was staged more
-//! than once only the current generation is; the name of an upload is durable in the job before its first part is sent.
+//! than once only the current generation is; nobody who asks waits for the server on behalf of another entry.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +13,14 @@ use crate::format::record::{Entry, EntryType};
 use crate::ingest::Options;
 use crate::ingest::error::Error;
 use crate::ingest::record::is_done;
-use crate::ingest::remote::upload::{UploadState, plan_parts};
+use crate::ingest::remote::upload::{UploadState, plan_parts, too_many_parts};
 use crate::ingest::remote::{Claim, ObjectStore, SentPart};
 use crate::ingest::send::{Outcome, Report, Sender, Upload, chain};
 use crate::ingest::slot::Slot;
 use crate::ingest::source::{Catalog, Goal};
 use crate::ingest::tasks::Tasks;
 use crate::ingest::wanted::{Replace, Wanted, wanted};
-use crate::job::{Effort, Job, Object, ObjectState, State};
-use crate::sys::{Clock, SystemClock};
+use crate::job::{Effort, Job, Object, State};
 
 /// The job, which one thread at a time may use.
 pub(super) type Jobs<'a> = Mutex<&'a mut Job>;
@@ -189,40 +188,44 @@ impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
         Ok(lock(self.job).parts(wanted.entry)?.iter().map(|part| part.bytes).sum())
     }
 
-    /// The upload of a large object, begun or resumed; `None` when no part of it has to be sent.
+    /// The upload of a large object; `None` when no part of it has to be sent.
+    ///
+    /// One that is new is begun by its first part, so that nobody waits here for the server. Of one that an earlier run
+    /// began, or that may be there already, is asked first what the server has: that decides what is to be read.
     fn upload(
         &self,
         wanted: &Arc<Wanted>,
         content: &Entry,
         object: Option<Object>,
     ) -> Result<Option<Arc<Upload>>, Error> {
-        let mut state = lock(&self.state);
-        if let Some(upload) = state.uploads.get(&wanted.entry) {
-            return Ok(Some(upload.clone()));
+        if let Some(error) = too_many_parts(&wanted.key, wanted.bytes, self.sender.endpoint.parts_max) {
+            self.fail(wanted.clone(), chain(&error));
+            return Ok(None);
         }
-        let Some(upload) = self.resume(wanted, content, object)? else { return Ok(None) };
-        let upload = Arc::new(upload);
-        let started = self.handle.block_on(self.sender.start(&upload, |name| self.remember(wanted, name)))?;
-        if let Err(error) = started {
-            let report = match crate::ingest::send::ends_the_run(&error) {
-                true => Report::Fatal(error),
-                false => {
-                    let outcome = Outcome::Failed { reason: chain(&error) };
-                    Report::Object { wanted: wanted.clone(), outcome, effort: Effort::default() }
+        let (upload, is_mine) = {
+            let mut state = lock(&self.state);
+            match state.uploads.get(&wanted.entry) {
+                Some(upload) => (upload.clone(), false),
+                None => {
+                    let Some(upload) = self.resume(wanted, content, object)? else { return Ok(None) };
+                    let upload = Arc::new(upload);
+                    state.uploads.insert(wanted.entry, upload.clone());
+                    (upload, true)
                 }
-            };
-            let _ = self.sender.reports.send(report);
+            }
+        };
+        let is_new = upload.state().is_new();
+        if !is_new && !self.handle.block_on(self.sender.begin(&upload)) {
             return Ok(None);
         }
         let sends_parts = upload.state().has_missing_parts();
-        if !sends_parts {
-            let (sender, upload, running) = (self.sender.clone(), upload.clone(), state.tasks.begin());
+        if !sends_parts && is_mine {
+            let (sender, upload, running) = (self.sender.clone(), upload.clone(), lock(&self.state).tasks.begin());
             self.handle.spawn(async move {
                 sender.complete(upload).await;
                 drop(running);
             });
         }
-        state.uploads.insert(wanted.entry, upload.clone());
         Ok(sends_parts.then_some(upload))
     }
 
@@ -250,25 +253,11 @@ impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {
             etag: part.etag,
             checksum: Some(Claim::Crc64(part.crc64).text()),
         });
-        Ok(Some(Upload::new(wanted.clone(), UploadState::new(parts, upload, remembered.collect()))))
-    }
-
-    fn remember(&self, wanted: &Wanted, upload: &str) -> Result<(), Error> {
-        let object = Object {
-            entry: wanted.entry,
-            generation: wanted.generation,
-            state: ObjectState::Uploading,
-            key: Some(wanted.key.clone().into_bytes()),
-            upload_id: Some(upload.to_owned()),
-            part_bytes: Some(part_bytes(wanted.bytes)),
-            etag: None,
-            version_id: None,
-            crc64: None,
-            attempts: 0,
-            error: None,
-            changed: SystemClock::new().now(),
-        };
-        Ok(lock(self.job).begin_upload(&object)?)
+        let mut state = UploadState::new(parts, upload, remembered.collect());
+        if wanted.replace == Replace::IfChanged {
+            state.look_first();
+        }
+        Ok(Some(Upload::new(wanted.clone(), state)))
     }
 }
 

@@ -12,8 +12,7 @@ use aws_sigv4::sign::v4;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::ingest::remote::Target;
-use crate::ingest::remote::connect::http_client;
+use crate::http::{self, Way};
 
 /// Longest subject SNS takes. Unit: characters.
 const SUBJECT_MAX: usize = 100;
@@ -127,7 +126,7 @@ fn signature(
 ) -> Result<Vec<(String, String)>, NotifyError> {
     let unsigned = |error: &dyn std::error::Error| NotifyError::Sign(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NotifyError::Runtime)?;
-    let http = http_client(&Target::default());
+    let http = http::client(&Way::default());
     let credentials = runtime.block_on(async {
         let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
         let shared = loader.region(Region::new(region.to_owned())).load().await;

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use crate::ingest::Error;
 use crate::ingest::remote::connect::Timeouts;
+use crate::ingest::remote::s3::NO_SUCH_KEY;
 use crate::ingest::remote::{ObjectStore, RemoteError, Target, connect};
-
-/// A key nobody uses: that it is missing is the answer hoped for.
-const KEY: &str = "packmule-doctor/there-is-no-such-object";
 
 /// Asks for an object that does not exist. A signed request that is answered proves the endpoint, the bucket, the
 /// credentials, and that both clocks agree within the quarter of an hour that signatures allow.
@@ -18,7 +16,7 @@ pub fn reach(mut target: Target) -> Result<(), Error> {
     target.timeouts = Timeouts { answer: Duration::from_secs(15), ..target.timeouts };
     let name = format!("s3://{}", target.bucket);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
-    let answer = runtime.block_on(async { connect(target).await.get(KEY, 0, 1).await });
+    let answer = runtime.block_on(async { connect(target).await.get(NO_SUCH_KEY, 0, 1).await });
     match answer {
         Ok(_) => Ok(()),
         Err(RemoteError::Refused { status: 404, .. }) => Ok(()),

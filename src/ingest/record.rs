@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel as channel;
 
+use crate::format::layout::part_bytes;
 use crate::ingest::Monitor;
 use crate::ingest::catalog::Jobs;
 use crate::ingest::error::Error;
@@ -140,6 +141,22 @@ impl<'a, 'j> Recorder<'a, 'j> {
         stop: &StopFlag,
         closing: &StopFlag,
         flow: &Flow,
+        unheard: &StopFlag,
+    ) -> Result<(), Error> {
+        let recorded = self.record(tasks, halt, stop, closing, flow);
+        if recorded.is_err() || self.state().fatal.is_some() {
+            unheard.set();
+        }
+        recorded
+    }
+
+    fn record(
+        &self,
+        tasks: &Tasks,
+        halt: &StopFlag,
+        stop: &StopFlag,
+        closing: &StopFlag,
+        flow: &Flow,
     ) -> Result<(), Error> {
         let mut was_closed = false;
         loop {
@@ -178,6 +195,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows = Vec::new();
         let mut parts = Vec::new();
+        let mut begun = Vec::new();
         for report in reports {
             match report {
                 Report::Bundle => self.state().tally.bundles += 1,
@@ -193,6 +211,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
                     self.monitor.part(plan.bytes);
                     parts.push((entry, Part { number: plan.number, bytes: plan.bytes, crc64: plan.crc64, etag }));
                 }
+                Report::Begun { wanted, upload, durable } => begun.push((self.uploading(&wanted, upload), durable)),
                 Report::Object { wanted, outcome, effort } => rows.extend(self.row(&job, &wanted, outcome, effort)?),
             }
         }
@@ -208,7 +227,36 @@ impl<'a, 'j> Recorder<'a, 'j> {
             }
             Ok(())
         })?;
+        if begun.is_empty() {
+            return Ok(());
+        }
+        // Only now may parts be sent under these names. Those that waited together share one sync of the disk.
+        job.batch_durable(|batch: &mut Batch<'_>| -> Result<(), crate::job::Error> {
+            begun.iter().try_for_each(|(object, _)| batch.begin_upload(object))
+        })?;
+        for (_, durable) in begun {
+            // Whoever waited may have been stopped.
+            let _ = durable.send(());
+        }
         Ok(())
+    }
+
+    /// The row of an object whose upload was begun.
+    fn uploading(&self, wanted: &Wanted, upload: String) -> Object {
+        Object {
+            entry: wanted.entry,
+            generation: wanted.generation,
+            state: ObjectState::Uploading,
+            key: Some(wanted.key.clone().into_bytes()),
+            upload_id: Some(upload),
+            part_bytes: Some(part_bytes(wanted.bytes)),
+            etag: None,
+            version_id: None,
+            crc64: None,
+            attempts: 0,
+            error: None,
+            changed: self.world.clock.now(),
+        }
     }
 
     /// The row of an object after its report, and the counts.

@@ -120,6 +120,7 @@ impl<'a, 'j> Run<'a, 'j> {
             flow: Flow::new(requests_max, self.options.window.clone(), clock.clone(), closing.clone()),
             clock,
             reports,
+            unheard: StopFlag::new(),
         });
         let journal = Journal::new(self.command, self.world.clock.now().as_second());
         let recorder = Recorder::new(&self.job, incoming, self.world, self.monitor, self.slot.as_ref(), journal);
@@ -174,7 +175,8 @@ impl<'a, 'j> Run<'a, 'j> {
         let spawner = Spawner { handle: self.session.runtime.handle(), sender, tasks: &tasks, monitor: self.monitor };
         plan.attach(&tasks);
         let (read, recorded) = std::thread::scope(|scope| {
-            let recording = scope.spawn(|| recorder.run(&tasks, &halt, &self.options.stop, closing, &sender.flow));
+            let recording =
+                scope.spawn(|| recorder.run(&tasks, &halt, &self.options.stop, closing, &sender.flow, &sender.unheard));
             let read = read(pass, &Working { plan, spawner: &spawner, room: &room, halt: &halt });
             tasks.no_more();
             (read, join(recording))

@@ -4,24 +4,30 @@
 //! what is recorded. Invariants: a body is compared with the source's CRC-64 before every attempt; an object that is there
 //! is left alone unless it may be replaced; a report is sent for whatever was begun.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel as channel;
+use tokio::sync::oneshot;
 
 use crate::digest::crc64;
 use crate::ingest::bundle::Bundle;
 use crate::ingest::flow::Flow;
 use crate::ingest::remote::probe::{Endpoint, read_back};
 use crate::ingest::remote::retry::{Patience, persist};
-use crate::ingest::remote::upload::{Action, Completion, Inspection, Obstacle, PartPlan, UploadState, too_many_parts};
-use crate::ingest::remote::{Class, Complete, Head, ObjectStore, PutPart, RemoteError, SentPart, Stored};
+use crate::ingest::remote::upload::PartPlan;
+use crate::ingest::remote::{Head, ObjectStore, RemoteError, Stored};
 use crate::ingest::room::Seat;
 use crate::ingest::wanted::{Replace, Wanted};
 use crate::job::Effort;
 use crate::sys::Clock;
+use crate::sys::process::StopFlag;
+
+mod multipart;
+
+pub(super) use multipart::Upload;
 
 /// How well an object is proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,25 +58,10 @@ pub(super) enum Report {
     Bundle,
     /// The server took a part.
     Part { entry: u64, plan: PartPlan, etag: String, effort: Effort },
+    /// The server began an upload; its name is to be durable before `durable` is told.
+    Begun { wanted: Arc<Wanted>, upload: String, durable: oneshot::Sender<()> },
     /// Nothing more can succeed.
     Fatal(RemoteError),
-}
-
-/// An upload that several readers may feed.
-#[derive(Debug)]
-pub(super) struct Upload {
-    pub(super) wanted: Arc<Wanted>,
-    state: Mutex<UploadState>,
-}
-
-impl Upload {
-    pub(super) fn new(wanted: Arc<Wanted>, state: UploadState) -> Self {
-        Self { wanted, state: Mutex::new(state) }
-    }
-
-    pub(super) fn state(&self) -> MutexGuard<'_, UploadState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Everything that sending needs; shared by all tasks.
@@ -82,6 +73,8 @@ pub(super) struct Sender<S> {
     pub(super) flow: Flow,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) reports: channel::Sender<Report>,
+    /// Set when nobody records any more.
+    pub(super) unheard: StopFlag,
 }
 
 type Sent<T> = Result<T, RemoteError>;
@@ -213,225 +206,6 @@ impl<S: ObjectStore> Sender<S> {
         let ours = crate::ingest::remote::Claim::Crc64(wanted.crc64).text();
         head.checksums.crc64.as_ref().map(|theirs| *theirs == ours)
     }
-
-    /// Brings an upload to the point where parts can be sent. `remember` makes its name durable before that.
-    pub(super) async fn start<E>(
-        &self,
-        upload: &Upload,
-        remember: impl Fn(&str) -> Result<(), E>,
-    ) -> Result<Sent<()>, E> {
-        let wanted = &upload.wanted;
-        if let Some(error) = too_many_parts(&wanted.key, wanted.bytes, self.endpoint.parts_max) {
-            return Ok(Err(error));
-        }
-        let name = |upload: &Upload| upload.state().upload().unwrap_or_default().to_owned();
-        if wanted.replace == Replace::IfChanged && upload.state().upload().is_none() {
-            upload.state().look_first();
-        }
-        while !upload.state().is_started() {
-            let action = upload.state().next_action();
-            let step = match action {
-                Action::Create => {
-                    let create = || self.store.create_upload(&wanted.key, self.endpoint.method, &wanted.metadata);
-                    match persist(self.patience, wanted.entry, |_| create()).await {
-                        Ok(created) => {
-                            remember(&created)?;
-                            upload.state().created(created);
-                            Ok(())
-                        }
-                        Err(error) => Err(error),
-                    }
-                }
-                Action::List => {
-                    let name = name(upload);
-                    let list = persist(self.patience, wanted.entry, |_| self.store.list_parts(&wanted.key, &name));
-                    match list.await {
-                        Err(error) if cannot_list(&error) => {
-                            upload.state().unlisted();
-                            Ok(())
-                        }
-                        other => other.map(|listed| upload.state().listed(listed)),
-                    }
-                }
-                Action::Inspect => self.inspect(wanted).await.map(|found| upload.state().inspected(found)),
-                _ => return Ok(Ok(())),
-            };
-            if let Err(error) = step {
-                return Ok(Err(error));
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    async fn inspect(&self, wanted: &Wanted) -> Sent<Inspection> {
-        let Some(head) = self.head(wanted).await? else { return Ok(Inspection::Absent) };
-        let same = match self.compare(wanted, &head) {
-            Some(same) => same,
-            None => {
-                persist(self.patience, 0, |_| read_back(&self.store, &wanted.key, wanted.bytes, wanted.crc64)).await?
-            }
-        };
-        Ok(match wanted.replace {
-            _ if same => Inspection::Same,
-            Replace::Never => Inspection::Different,
-            // What may be replaced does not stand in the way.
-            Replace::IfChanged | Replace::Always => Inspection::Absent,
-        })
-    }
-
-    /// Sends a part; whoever sends the last one also completes the upload.
-    pub(super) async fn part(self: Arc<Self>, upload: Arc<Upload>, plan: PartPlan, body: Bytes, seat: Seat) {
-        let Some(turn) = self.flow.turn(&upload.wanted.key).await else { return };
-        let (since, retries) = (self.clock.monotonic(), AtomicU32::new(0));
-        let sent = self.put_part(&upload, plan, body, &retries).await;
-        let effort = self.effort(since, &retries);
-        drop((seat, turn));
-        let all = match sent {
-            Ok(part) => {
-                let etag = part.etag.clone();
-                let mut state = upload.state();
-                state.sent(part);
-                let all = state.has_all_parts();
-                drop(state);
-                self.report(Report::Part { entry: upload.wanted.entry, plan, etag, effort });
-                all
-            }
-            Err(RemoteError::NoSuchUpload { .. }) => {
-                upload.state().vanished();
-                return self.report_object(&upload.wanted, Ok(Outcome::Incomplete), effort);
-            }
-            Err(error) => {
-                upload.state().unsent(plan.number);
-                return self.report_object(&upload.wanted, Err(error), effort);
-            }
-        };
-        if all {
-            self.complete(upload).await;
-        }
-    }
-
-    async fn put_part(&self, upload: &Upload, plan: PartPlan, body: Bytes, retries: &AtomicU32) -> Sent<SentPart> {
-        let name = upload.state().upload().unwrap_or_default().to_owned();
-        let key = &upload.wanted.key;
-        persist(self.patience, upload.wanted.entry ^ u64::from(plan.number), |failures| {
-            retries.store(failures, Ordering::Relaxed);
-            let intact = failures == 0 || crc64(&body) == plan.crc64;
-            let claim = self.endpoint.method.claim(&body, plan.crc64);
-            let (key, upload, body, upload_key) = (key.clone(), name.clone(), body.clone(), key.clone());
-            async move {
-                if !intact {
-                    return Err(broken_here(&key));
-                }
-                let part = PutPart { key, upload, number: plan.number, body, claim };
-                let result = self.store.put_part(part).await;
-                self.flow.heard(&upload_key, plan.bytes, &result);
-                result
-            }
-        })
-        .await
-    }
-
-    /// Completes an upload all of whose parts are there, and finds out what came of it.
-    pub(super) async fn complete(self: Arc<Self>, upload: Arc<Upload>) {
-        let Some(_turn) = self.flow.turn(&upload.wanted.key).await else { return };
-        let since = self.clock.monotonic();
-        let outcome = self.drive_to_end(&upload).await;
-        self.report_object(&upload.wanted, outcome, self.effort(since, &AtomicU32::new(0)));
-    }
-
-    async fn drive_to_end(&self, upload: &Upload) -> Sent<Outcome> {
-        let wanted = &upload.wanted;
-        let mut stored: Option<Stored> = None;
-        let mut tried = false;
-        let mut last = String::new();
-        loop {
-            let (action, name) = {
-                let mut state = upload.state();
-                (state.next_action(), state.upload().unwrap_or_default().to_owned())
-            };
-            match action {
-                Action::Complete(parts) => {
-                    tried = true;
-                    let (outcome, said) = self.try_complete(wanted, &name, parts).await?;
-                    match said {
-                        Ok(given) => stored = Some(given),
-                        Err(error) => last = chain(&error),
-                    }
-                    upload.state().completion(outcome);
-                }
-                Action::Inspect => {
-                    let found = self.inspect(wanted).await?;
-                    upload.state().inspected(found);
-                }
-                Action::List => {
-                    let list = || self.store.list_parts(&wanted.key, &name);
-                    match persist(self.patience, wanted.entry, |_| list()).await {
-                        Err(error) if cannot_list(&error) => upload.state().unlisted(),
-                        listed => upload.state().listed(listed?),
-                    }
-                }
-                // Not this completion, but an earlier one or another machine's: what is there says so itself.
-                Action::Finished if stored.is_none() => {
-                    let Some(head) = self.head(wanted).await? else { return Ok(Outcome::Incomplete) };
-                    return Ok(match self.was_there(wanted, &head).await? {
-                        // Its answer was lost, but it was this run that completed it.
-                        Outcome::Proven { stored, grade, .. } if tried => {
-                            Outcome::Proven { stored, grade, was_there: false }
-                        }
-                        other => other,
-                    });
-                }
-                Action::Finished => return self.prove(wanted, stored.unwrap_or_default(), false).await,
-                Action::GiveUp(Obstacle::OtherObject) => {
-                    self.store.abort(&wanted.key, &name).await?;
-                    return Ok(Outcome::Failed { reason: other_object(&wanted.key) });
-                }
-                Action::GiveUp(_) => return Ok(Outcome::Failed { reason: last }),
-                // A part has to come from its volume again, or the upload from its beginning: the next round does it.
-                Action::Send(_) | Action::Create | Action::Wait => return Ok(Outcome::Incomplete),
-            }
-        }
-    }
-
-    async fn try_complete(
-        &self,
-        wanted: &Wanted,
-        upload: &str,
-        parts: Vec<SentPart>,
-    ) -> Sent<(Completion, Result<Stored, RemoteError>)> {
-        let overwrite = wanted.replace != Replace::Never;
-        if !overwrite && !self.endpoint.conditional_complete && self.head(wanted).await?.is_some() {
-            let key = wanted.key.clone();
-            return Ok((Completion::Exists, Err(RemoteError::Exists { key })));
-        }
-        let method = self.endpoint.method;
-        let complete = Complete {
-            key: wanted.key.clone(),
-            upload: upload.to_owned(),
-            claim: method.whole(&parts, wanted.crc64),
-            parts,
-            method,
-            bytes: wanted.bytes,
-            overwrite,
-        };
-        match self.store.complete(complete).await {
-            Ok(stored) => Ok((Completion::Done, Ok(stored))),
-            Err(error) => {
-                let outcome = match (&error, error.class()) {
-                    (RemoteError::NoSuchUpload { .. }, _) => Completion::Gone,
-                    (RemoteError::Exists { .. }, _) => Completion::Exists,
-                    (RemoteError::Damaged { .. } | RemoteError::Refused { .. }, _) => Completion::Mismatch,
-                    (_, Class::Permanent) => return Err(error),
-                    _ => {
-                        // Busy, silent or unclear: look, but not at once.
-                        tokio::time::sleep(self.patience.pause_first).await;
-                        Completion::Unknown
-                    }
-                };
-                Ok((outcome, Err(error)))
-            }
-        }
-    }
 }
 
 fn other_object(key: &str) -> String {
@@ -442,11 +216,6 @@ fn other_object(key: &str) -> String {
 fn broken_here(key: &str) -> RemoteError {
     let message = "the body changed in memory".to_owned();
     RemoteError::Refused { operation: "store", key: key.to_owned(), status: 0, code: "Local".to_owned(), message }
-}
-
-/// Whether the server has no list of parts to give, or none that can be understood.
-fn cannot_list(error: &RemoteError) -> bool {
-    matches!(error, RemoteError::Refused { .. })
 }
 
 /// Whether an error concerns the whole run and not one object.

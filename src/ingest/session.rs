@@ -38,8 +38,10 @@ impl Session {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        let store = runtime.block_on(connect(target));
-        let endpoint = match remembered(job, &store, options)? {
+        let known = remembered(job, &target, options)?;
+        let path_style = target.path_style.or(known.and_then(|endpoint| endpoint.path_style));
+        let store = runtime.block_on(connect(Target { path_style, ..target }));
+        let endpoint = match known {
             Some(endpoint) => endpoint,
             None => {
                 let asked = runtime.block_on(ask(&store, options, job.id()));
@@ -169,13 +171,13 @@ pub(super) fn destination(job: &Job) -> Result<Option<(String, String)>, Error> 
     Ok(place.map(|(bucket, prefix)| (bucket.to_owned(), prefix.to_owned())))
 }
 
-fn remembered(job: &Job, store: &S3Store, options: &Options) -> Result<Option<Endpoint>, Error> {
+fn remembered(job: &Job, target: &Target, options: &Options) -> Result<Option<Endpoint>, Error> {
     if options.ask_again {
         return Ok(None);
     }
-    let Some(known) = job.endpoint(store.endpoint(), store.bucket())? else { return Ok(None) };
+    let Some(known) = job.endpoint(target.endpoint(), &target.bucket)? else { return Ok(None) };
     let endpoint: Endpoint = serde_json::from_str(&known.facts).map_err(Error::Remembered)?;
-    let knows_tags = endpoint.keeps_tags.is_some() || !store.wants_tags();
+    let knows_tags = endpoint.keeps_tags.is_some() || target.objects.tagging.is_none();
     Ok(Some(endpoint).filter(|endpoint| knows_tags && options.method.is_none_or(|method| method == endpoint.method)))
 }
 
@@ -199,6 +201,7 @@ async fn ask(store: &S3Store, options: &Options, job: JobId) -> Result<Endpoint,
         }
         found.keeps_tags = Some(keeps);
     }
+    found.path_style = Some(store.path_style());
     match options.method {
         Some(method) if method != found.method => Err(RemoteError::Unproved { method: method.to_string() }),
         _ => Ok(found),

@@ -205,17 +205,6 @@ impl Job {
         .collect()
     }
 
-    /// Records that an upload was begun, durably; parts of an earlier upload of the entry are forgotten.
-    ///
-    /// # Errors
-    /// When the object names no upload, or the database fails.
-    pub fn begin_upload(&mut self, object: &Object) -> Result<(), Error> {
-        self.batch_durable(|batch| {
-            batch.forget_parts(object.entry)?;
-            batch.put_object(object)
-        })
-    }
-
     /// Records a part that the server took, durably.
     ///
     /// # Errors
@@ -226,6 +215,15 @@ impl Job {
 }
 
 impl Batch<'_> {
+    /// Records that an upload was begun; parts of an earlier upload of the entry are forgotten.
+    ///
+    /// # Errors
+    /// When the object names no upload, or the database fails.
+    pub fn begin_upload(&mut self, object: &Object) -> Result<(), Error> {
+        self.forget_parts(object.entry)?;
+        self.put_object(object)
+    }
+
     /// Records how far an object got, replacing what was known.
     ///
     /// # Errors

@@ -13,10 +13,10 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
-use aws_smithy_http_client::tls;
 use zeroize::Zeroizing;
 
 use crate::crypto::{DataKey, Error, KeyService};
+use crate::http::{self, Trust, Way};
 
 /// Region when neither options, environment nor profile name one.
 const REGION_DEFAULT: &str = "us-east-1";
@@ -29,6 +29,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub struct Place {
     /// Endpoint of another server than AWS.
     pub endpoint_url: Option<String>,
+    /// Authorities to trust beside those of the system.
+    pub trust: Option<Trust>,
 }
 
 /// A client of AWS KMS.
@@ -51,11 +53,8 @@ impl AwsKms {
 }
 
 async fn client(place: &Place) -> Client {
-    let builder = aws_smithy_http_client::Builder::new();
-    let http = match place.endpoint_url.as_ref().is_some_and(|url| url.starts_with("http://")) {
-        true => builder.build_http(),
-        false => builder.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https(),
-    };
+    let way = Way { endpoint_url: place.endpoint_url.clone(), connections_max: 1, trust: place.trust.clone() };
+    let http = http::client(&way);
     let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     let shared = loader.load().await;
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(ANSWER).build();

@@ -4,7 +4,10 @@
 //! carrying them out (`gate` does the faults, the back end asks for the quirks). Invariant: without a script nothing
 //! here changes any answer. Tests only.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
 
 /// The S3 operations a fault can be aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +52,8 @@ pub enum Fault {
     WrongChecksum,
     /// Carried out; the answer has no checksum.
     NoChecksum,
+    /// Carried out only when so many requests wait for it at the same time; until then all of them wait.
+    Together(u8),
 }
 
 /// Lasting differences from S3, to stand in for servers that check less.
@@ -64,6 +69,8 @@ pub struct Quirks {
     pub ignore_conditions: bool,
     /// No part number above 1,000 is taken.
     pub few_parts: bool,
+    /// Requests that name the bucket in their path are refused: it belongs into the host name.
+    pub only_in_host_name: bool,
 }
 
 #[derive(Debug)]
@@ -76,9 +83,17 @@ struct Rule {
 }
 
 /// A script of faults, shared between the test that wrote it and the server that follows it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FaultPlan {
     rules: Arc<Mutex<Vec<Rule>>>,
+    /// Requests that wait for company, and the word that there are enough of them.
+    gathered: Arc<(Semaphore, AtomicU32)>,
+}
+
+impl Default for FaultPlan {
+    fn default() -> Self {
+        Self { rules: Arc::default(), gathered: Arc::new((Semaphore::new(0), AtomicU32::new(0))) }
+    }
 }
 
 impl FaultPlan {
@@ -100,6 +115,16 @@ impl FaultPlan {
     /// Adds: after `skip` requests for `operation` whose path contains `part`, all later ones fail.
     pub fn on_key_after(&self, operation: Operation, part: &str, skip: u32, fault: Fault) -> &Self {
         self.add(Rule { operation, key_contains: Some(part.to_owned()), skip, times: u32::MAX, fault })
+    }
+
+    /// Waits until so many requests wait here.
+    pub(super) async fn together(&self, wanted: u8) {
+        let (gate, waiting) = &*self.gathered;
+        if waiting.fetch_add(1, Ordering::AcqRel) + 1 == u32::from(wanted) {
+            gate.add_permits(Semaphore::MAX_PERMITS);
+        }
+        // The semaphore is never closed.
+        let _ = gate.acquire().await;
     }
 
     /// Whether every fault of the script has happened as often as it was written: a test that ends otherwise did not

@@ -10,6 +10,7 @@ use hyper::{Method, Request, StatusCode};
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpResponse};
 
+use crate::s3d::HOST_NAME;
 use crate::s3d::fault::{Fault, FaultPlan, Operation};
 
 /// Which operation a path-style request is, as far as faults care.
@@ -44,12 +45,21 @@ fn dropped() -> HttpError {
     HttpError::new(Box::new(std::io::Error::other("connection dropped as scripted")))
 }
 
+/// Whether the host name of a request has no bucket in it.
+fn is_bare(request: &Request<Incoming>) -> bool {
+    request.headers().get("host").is_none_or(|host| host == HOST_NAME)
+}
+
 /// Answers one request.
 pub(super) async fn pass(
     service: S3Service,
     plan: FaultPlan,
+    only_in_host_name: bool,
     request: Request<Incoming>,
 ) -> Result<HttpResponse, HttpError> {
+    if only_in_host_name && is_bare(&request) {
+        return Ok(refusal(StatusCode::FORBIDDEN, "SecondLevelDomainForbidden"));
+    }
     let fault = plan.next(operation(&request), request.uri().path());
     match fault {
         None => service.call(request.map(Body::from)).await,
@@ -72,6 +82,10 @@ pub(super) async fn pass(
             let answer = service.call(request.map(Body::from)).await?;
             let _ = answer.into_body().collect().await;
             Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"))
+        }
+        Some(Fault::Together(wanted)) => {
+            plan.together(wanted).await;
+            service.call(request.map(Body::from)).await
         }
         Some(Fault::WrongChecksum) => with_checksum(service.call(request.map(Body::from)).await?, Some(OTHER)).await,
         Some(Fault::NoChecksum) => with_checksum(service.call(request.map(Body::from)).await?, None).await,

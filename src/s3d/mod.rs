@@ -27,7 +27,7 @@ mod sums;
 mod upload;
 
 pub use self::fault::{Fault, FaultPlan, Operation, Quirks};
-pub use self::server::{Credentials, Options, Server};
+pub use self::server::{Credentials, HOST_NAME, Options, Server};
 
 use std::path::PathBuf;
 

@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::auth::{S3Auth, SecretKey};
+use s3s::host::SingleDomain;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Result, s3_error};
 use tokio::sync::{Semaphore, oneshot};
@@ -24,6 +25,10 @@ use crate::s3d::store::Store;
 
 /// Most connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 512;
+
+/// Name under which the server knows buckets by their host name: `bucket.s3.test`, for those who reach it through a proxy.
+/// Source of the domain: RFC 6761, kept for tests.
+pub const HOST_NAME: &str = "s3.test";
 
 /// The one key pair the server accepts.
 #[derive(Clone)]
@@ -79,6 +84,9 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let mut builder = S3ServiceBuilder::new(Backend { store: store.clone(), quirks: options.quirks });
         builder.set_auth(OneKey(credentials.clone()));
+        if let Ok(domain) = SingleDomain::new(HOST_NAME) {
+            builder.set_host(domain);
+        }
         let service = builder.build();
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,11 +95,11 @@ impl Server {
             .enable_all()
             .build()
             .map_err(listen)?;
-        let faults = options.faults;
+        let (faults, only_in_host_name) = (options.faults, options.quirks.only_in_host_name);
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, service, faults) => {}
+                    () = accept(listener, service, faults, only_in_host_name) => {}
                     _ = stopped => {}
                 }
             });
@@ -133,7 +141,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, service: S3Service, faults: FaultPlan) {
+async fn accept(listener: TcpListener, service: S3Service, faults: FaultPlan, only_in_host_name: bool) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
     };
@@ -148,7 +156,8 @@ async fn accept(listener: TcpListener, service: S3Service, faults: FaultPlan) {
         let _ = stream.set_nodelay(true);
         let (service, faults) = (service.clone(), faults.clone());
         tokio::spawn(async move {
-            let handler = service_fn(move |request| gate::pass(service.clone(), faults.clone(), request));
+            let handler =
+                service_fn(move |request| gate::pass(service.clone(), faults.clone(), only_in_host_name, request));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(std::time::Duration::from_secs(60))

@@ -173,6 +173,44 @@ fn faults_on_the_way_change_nothing_in_the_end() {
 }
 
 #[test]
+fn uploads_of_one_volume_are_begun_beside_each_other_not_one_after_another() {
+    let faults = FaultPlan::default();
+    // Nobody gets an upload before four have asked for one: one after another, they would wait for ever.
+    faults.after(Operation::CreateUpload, 2, 4, Fault::Together(4));
+    let lab = Lab::new(faults.clone(), Quirks::default());
+    let paths: Vec<_> = (1..=4).map(|n| (vec![b'a' + n], What::File(noise(u64::from(n), 9 * MIB)))).collect();
+    let paths: Vec<_> = paths.iter().map(|(path, what)| (path.as_slice(), what.clone())).collect();
+    let dataset = Dataset::new(1, &paths);
+    // Room for a body of each.
+    let options = Options { memory_bytes: 128 << 20, ..options() };
+    let outcome = run(&dataset, endpoint(&lab), &options).unwrap();
+    assert_eq!((outcome.tally.failed, outcome.left), (0, 0), "{outcome:?}");
+    assert!(faults.all_exercised());
+    for (path, _) in &paths {
+        let key = format!("data/{}", String::from_utf8_lossy(path));
+        assert_content(&lab, &key, &noise(u64::from(path[0] - b'a'), 9 * MIB));
+    }
+}
+
+#[test]
+fn a_server_that_compares_nothing_and_stores_other_bytes_is_found_out_by_reading_back() {
+    let faults = FaultPlan::default();
+    faults.on_key(Operation::PutObject, "data/small", 1, Fault::FlipBit);
+    let quirks = Quirks { ignore_checksums: true, ignore_content_md5: true, ..Quirks::default() };
+    let lab = Lab::new(faults.clone(), quirks);
+    let dataset = large();
+    let outcome = run(&dataset, endpoint(&lab), &options()).unwrap();
+    assert!(faults.all_exercised());
+    assert_eq!((outcome.tally.failed, outcome.left), (1, 1), "{outcome:?}");
+    let failure = &outcome.tally.failures[0];
+    assert_eq!(failure.key, "data/small");
+    assert!(failure.reason.contains("read back and differs"), "{failure:?}");
+    let again = run(&dataset, endpoint(&lab), &Options { replace: Replace::IfChanged, ..options() }).unwrap();
+    assert_eq!((again.tally.failed, again.left), (0, 0), "{again:?}");
+    assert_content(&lab, "data/small", &noise(1, 3000));
+}
+
+#[test]
 fn another_object_under_a_key_is_left_alone_unless_told_otherwise() {
     let lab = Lab::new(FaultPlan::default(), Quirks::default());
     let dataset = large();

@@ -117,7 +117,9 @@ fn the_server_was_busy_broken_and_silent_by_turns() {
             .on_key(operation, key, 1, Fault::DropBefore);
     }
     let lab = Lab::new(faults.clone(), Quirks::default());
-    let timeouts = Timeouts { answer: Duration::from_millis(700), ..Timeouts::default() };
+    // A part of 8 MiB is waited for as long as one of nothing, and a little.
+    let timeouts =
+        Timeouts { answer: Duration::from_millis(700), bytes_per_second_min: 16 << 20, ..Timeouts::default() };
     let target = Target { timeouts, ..endpoint(&lab) };
     until_done(&lab, &large(), &target, &options());
     assert!(faults.all_exercised());

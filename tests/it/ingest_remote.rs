@@ -213,6 +213,7 @@ fn the_probe_notices_that_conditions_are_ignored() {
         lists_checksums: true,
         parts_max: Some(10_000),
         keeps_tags: None,
+        path_style: None,
     };
     assert_eq!(endpoint, expected);
 }

@@ -49,13 +49,13 @@ fn run(dataset: &Dataset, volumes: &[u32], target: &Target, options: &Options) -
 
 /// What a server made of the whole job.
 #[derive(Debug)]
-struct Row {
-    endpoint: Endpoint,
-    lie: &'static str,
+pub(crate) struct Row {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) lie: &'static str,
 }
 
 /// Interrupts, resumes, reads back, reconciles: everything a user needs of a server.
-fn whole_job(target: &Target) -> Row {
+pub(crate) fn whole_job(target: &Target) -> Row {
     let dataset = dataset();
     // One drive today, the other tomorrow: the upload of the large file stays open in between.
     let first = run(&dataset, &[1], target, &options());

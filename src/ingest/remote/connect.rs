@@ -10,11 +10,10 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
-use aws_smithy_http_client::tls;
 
+use crate::http::{self, Trust, Way};
 use crate::ingest::remote::Metadata;
 use crate::ingest::remote::pace::Pace;
 use crate::ingest::remote::s3::S3Store;
@@ -96,8 +95,10 @@ pub struct Target {
     pub profile: Option<String>,
     /// Access key and secret, for servers of our own; otherwise the usual chain of environment, profile and instance.
     pub credentials: Option<(String, String)>,
-    /// Path style addressing; by default for every endpoint but AWS.
+    /// Whether the bucket is named in the path (or in the host name); `None`: whatever the server answers to.
     pub path_style: Option<bool>,
+    /// Authorities to trust beside those of the system.
+    pub trust: Option<Trust>,
     /// Bounds in time.
     pub timeouts: Timeouts,
     /// Connections kept for reuse.
@@ -108,9 +109,22 @@ pub struct Target {
     pub pace: Option<Pace>,
 }
 
-/// Builds the client. Nothing is sent yet, except where credentials come from a service.
+impl Target {
+    /// Where requests go, for people and for what a job remembers of servers.
+    pub fn endpoint(&self) -> &str {
+        self.endpoint_url.as_deref().unwrap_or("AWS S3")
+    }
+}
+
+/// Builds the client. Nothing is sent yet, except where credentials come from a service, and to servers other than AWS
+/// that have a name: those are asked for an object that does not exist, to find out where they want the bucket.
 pub async fn connect(target: Target) -> S3Store {
-    let http = http_client(&target);
+    let http = http::client(&Way {
+        endpoint_url: target.endpoint_url.clone(),
+        connections_max: target.connections_max,
+        trust: target.trust.clone(),
+    });
+    let (path_style, is_guess) = style(&target);
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(profile) = &target.profile {
         loader = loader.profile_name(profile);
@@ -131,29 +145,53 @@ pub async fn connect(target: Target) -> S3Store {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .force_path_style(target.path_style.unwrap_or(target.endpoint_url.is_some()));
+        .force_path_style(path_style);
     if let Some(endpoint) = &target.endpoint_url {
         config = config.endpoint_url(endpoint);
     }
     if shared.region().is_none() {
         config = config.region(Region::from_static(REGION_DEFAULT));
     }
-    S3Store::new(aws_sdk_s3::Client::from_conf(config.build()), target)
+    let store = S3Store::new(aws_sdk_s3::Client::from_conf(config.build()), target, path_style);
+    if is_guess { in_the_style_it_answers_to(store).await } else { store }
 }
 
-/// What requests go through: plain for an endpoint that is, else TLS.
-pub(in crate::ingest) fn http_client(target: &Target) -> SharedHttpClient {
-    let builder = aws_smithy_http_client::Builder::new().pool_max_idle_per_host(target.connections_max.max(1));
-    let plain = target.endpoint_url.as_ref().is_some_and(|url| url.starts_with("http://"));
-    if plain {
-        return builder.build_http();
+/// The path is kept unless the host name works where it does not: whatever else is wrong is told by the first request.
+async fn in_the_style_it_answers_to(store: S3Store) -> S3Store {
+    if !matches!(store.answers().await, Ok(false)) {
+        return store;
     }
-    builder.tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https()
+    let other = store.with_path_style(false);
+    if matches!(other.answers().await, Ok(true)) { other } else { store }
+}
+
+/// Which way of naming the bucket is used before anybody knows better, and whether it is a guess: AWS says it wants the
+/// host name; other servers know at least one of the two, and most of them the path. An address in numbers has no room for
+/// the other one.
+fn style(target: &Target) -> (bool, bool) {
+    match (target.path_style, &target.endpoint_url) {
+        (Some(path), _) => (path, false),
+        (None, None) => (false, false),
+        (None, Some(url)) => (true, http::host(url).parse::<std::net::IpAddr>().is_err()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_is_named_where_the_server_wants_it() {
+        let target = |url: &str, path_style| Target {
+            endpoint_url: Some(url.to_owned()).filter(|url| !url.is_empty()),
+            path_style,
+            ..Target::default()
+        };
+        assert_eq!(style(&target("", None)), (false, false), "AWS");
+        assert_eq!(style(&target("http://127.0.0.1:1", None)), (true, false));
+        assert_eq!(style(&target("https://s3.example.org", None)), (true, true), "to be found out");
+        assert_eq!(style(&target("https://s3.example.org", Some(false))), (false, false), "pinned");
+    }
 
     #[test]
     fn a_large_body_gets_the_time_it_needs() {

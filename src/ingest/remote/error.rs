@@ -152,6 +152,9 @@ impl RemoteError {
     /// Advice for a person, apart from the message.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Unreachable { source, .. } if speaks_of_certificate(source.as_ref()) => {
+                Some("if it is a server of yours: --ca-bundle FILE names the certificate that vouches for it")
+            }
             Self::Unreachable { .. } => Some("check --endpoint-url and the network; the same command resumes"),
             Self::TimedOut { .. } | Self::Unavailable { .. } | Self::Odd { .. } => Some("the same command resumes"),
             Self::Auth { code, .. } => Some(match code.as_str() {
@@ -171,4 +174,9 @@ impl RemoteError {
             _ => None,
         }
     }
+}
+
+/// Whether the other side was reached and not believed: only the words of the causes tell.
+fn speaks_of_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.to_string().contains("certificate"))
 }

@@ -35,6 +35,9 @@ pub struct Endpoint {
     /// Whether it keeps tags; `None`: nobody wanted any, so it was not asked.
     #[serde(default)]
     pub keeps_tags: Option<bool>,
+    /// Whether requests name the bucket in their path, else in the host name; `None`: from before it was asked.
+    #[serde(default)]
+    pub path_style: Option<bool>,
 }
 
 impl fmt::Display for Endpoint {
@@ -43,14 +46,15 @@ impl fmt::Display for Endpoint {
         write!(
             f,
             "server compares: {}; keeps existing objects on PUT: {}, on completion: {}; tells checksums of objects: {}, \
-             of parts: {}; parts of an object: {}; keeps tags: {}",
+             of parts: {}; parts of an object: {}; keeps tags: {}; the bucket is named in: {}",
             self.method,
             yes(self.conditional_put),
             yes(self.conditional_complete),
             yes(self.keeps_checksum),
             yes(self.lists_checksums),
             self.parts_max.map_or("unknown".to_owned(), |most| format!("up to {most}")),
-            self.keeps_tags.map_or("not asked", yes)
+            self.keeps_tags.map_or("not asked", yes),
+            self.path_style.map_or("unknown", |path| if path { "the path" } else { "the host name" })
         )
     }
 }
@@ -80,6 +84,7 @@ pub async fn probe<S: ObjectStore>(store: &S, scratch: &str, allowed: &[Method])
         lists_checksums: false,
         parts_max: None,
         keeps_tags: None,
+        path_style: None,
     };
     for method in Method::LADDER.into_iter().filter(|method| allowed.contains(method)) {
         let name = key(&format!("{method:?}"));

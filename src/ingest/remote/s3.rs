@@ -26,12 +26,16 @@ mod classify;
 
 use classify::{Place, sdk_error};
 
+/// A key nobody uses: that it is missing is the answer hoped for.
+pub(in crate::ingest) const NO_SUCH_KEY: &str = "packmule-doctor/there-is-no-such-object";
+
 /// A bucket on S3 or a compatible server.
 #[derive(Debug, Clone)]
 pub struct S3Store {
     client: Client,
     bucket: String,
     endpoint: String,
+    path_style: bool,
     timeouts: Timeouts,
     objects: ObjectOptions,
     pace: Option<Pace>,
@@ -93,12 +97,13 @@ macro_rules! checksums_of {
 }
 
 impl S3Store {
-    pub(super) fn new(client: Client, target: Target) -> Self {
-        let endpoint = target.endpoint_url.unwrap_or_else(|| "AWS S3".to_owned());
+    pub(super) fn new(client: Client, target: Target, path_style: bool) -> Self {
+        let endpoint = target.endpoint().to_owned();
         Self {
             client,
             bucket: target.bucket,
             endpoint,
+            path_style,
             timeouts: target.timeouts,
             objects: target.objects,
             pace: target.pace,
@@ -113,6 +118,27 @@ impl S3Store {
     /// Where requests go.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Whether the bucket is named in the path of requests; else in the host name.
+    pub fn path_style(&self) -> bool {
+        self.path_style
+    }
+
+    pub(super) fn with_path_style(&self, path_style: bool) -> Self {
+        let config = self.client.config().to_builder().force_path_style(path_style);
+        Self { client: Client::from_conf(config.build()), path_style, ..self.clone() }
+    }
+
+    /// Whether the server knows what is asked when it is asked for an object that does not exist; an error when it
+    /// does not answer at all.
+    pub(super) async fn answers(&self) -> Result<bool, RemoteError> {
+        match self.get(NO_SUCH_KEY, 0, 1).await {
+            Ok(_) => Ok(true),
+            Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => Err(error),
+            Err(RemoteError::Refused { status, code, .. }) => Ok(status == 404 && code != "NoSuchBucket"),
+            Err(_) => Ok(false),
+        }
     }
 
     /// One page of the objects under a prefix, and where the next one begins.

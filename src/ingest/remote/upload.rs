@@ -172,9 +172,18 @@ impl UploadState {
         !matches!(self.phase, Phase::Fresh | Phase::Resumed | Phase::Inspecting)
     }
 
-    /// Whether a part is not at the server yet.
+    /// Whether nothing of it was ever begun: then all of its parts are missing, and nobody needs to be asked.
+    pub fn is_new(&self) -> bool {
+        self.phase == Phase::Fresh
+    }
+
+    /// Whether a part is not at the server yet, and has its turn: not while somebody must first look there.
     pub fn is_missing(&self, number: u32) -> bool {
-        self.phase == Phase::Sending && !self.done.contains_key(&number)
+        self.takes_parts() && !self.done.contains_key(&number)
+    }
+
+    fn takes_parts(&self) -> bool {
+        matches!(self.phase, Phase::Fresh | Phase::Sending)
     }
 
     /// Parts that are not at the server yet, in order.
@@ -184,7 +193,7 @@ impl UploadState {
 
     /// Whether some part is not at the server yet.
     pub fn has_missing_parts(&self) -> bool {
-        self.phase == Phase::Sending && !self.has_all_parts()
+        self.takes_parts() && !self.has_all_parts()
     }
 
     /// Whether every part is at the server.

@@ -1,0 +1,287 @@
+//! Sending in parts: from the beginning of an upload, or its resumption, to its proven end.
+//!
+//! Owns: carrying out what the state machine of an upload asks for. Does not own: its decisions (`remote::upload`).
+//! Invariants: no part is sent before the name of its upload is durable in the job; after an unknown outcome of a
+//! completion the server is asked, never believed.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OnceCell, oneshot};
+
+use super::{Outcome, Report, Sender, Sent, broken_here, chain, other_object};
+use crate::digest::crc64;
+use crate::ingest::remote::probe::read_back;
+use crate::ingest::remote::retry::persist;
+use crate::ingest::remote::upload::{Action, Completion, Inspection, Obstacle, PartPlan, UploadState};
+use crate::ingest::remote::{Class, Complete, ObjectStore, PutPart, RemoteError, SentPart, Stored};
+use crate::ingest::room::Seat;
+use crate::ingest::wanted::{Replace, Wanted};
+
+/// How often is looked whether anybody records, while a record is waited for.
+const UNHEARD_LOOK: Duration = Duration::from_millis(100);
+
+/// An upload that several readers may feed.
+#[derive(Debug)]
+pub(in crate::ingest) struct Upload {
+    pub(in crate::ingest) wanted: Arc<Wanted>,
+    state: Mutex<UploadState>,
+    /// Whether it could be begun, once that was tried.
+    begun: OnceCell<bool>,
+}
+
+impl Upload {
+    pub(in crate::ingest) fn new(wanted: Arc<Wanted>, state: UploadState) -> Self {
+        Self { wanted, state: Mutex::new(state), begun: OnceCell::new() }
+    }
+
+    pub(in crate::ingest) fn state(&self) -> MutexGuard<'_, UploadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: ObjectStore> Sender<S> {
+    /// Whether parts of an upload may be sent: it is begun, and its name is durable. Whoever asks first begins it, or lists
+    /// what an earlier run sent of it; what becomes of that is reported once.
+    pub(in crate::ingest) async fn begin(&self, upload: &Upload) -> bool {
+        let begin = async {
+            let Some(_turn) = self.flow.turn(&upload.wanted.key).await else { return false };
+            let since = self.clock.monotonic();
+            match self.start(upload).await {
+                Ok(begun) => begun,
+                Err(error) => {
+                    self.report_object(&upload.wanted, Err(error), self.effort(since, &AtomicU32::new(0)));
+                    false
+                }
+            }
+        };
+        *upload.begun.get_or_init(|| begin).await
+    }
+
+    async fn start(&self, upload: &Upload) -> Sent<bool> {
+        let wanted = &upload.wanted;
+        while !upload.state().is_started() {
+            let (action, name) = {
+                let mut state = upload.state();
+                (state.next_action(), state.upload().unwrap_or_default().to_owned())
+            };
+            match action {
+                Action::Create => {
+                    let create = || self.store.create_upload(&wanted.key, self.endpoint.method, &wanted.metadata);
+                    let created = persist(self.patience, wanted.entry, |_| create()).await?;
+                    if !self.remember(wanted, &created).await {
+                        return Ok(false);
+                    }
+                    upload.state().created(created);
+                }
+                Action::List => {
+                    let list = persist(self.patience, wanted.entry, |_| self.store.list_parts(&wanted.key, &name));
+                    match list.await {
+                        Err(error) if cannot_list(&error) => upload.state().unlisted(),
+                        listed => upload.state().listed(listed?),
+                    }
+                }
+                Action::Inspect => {
+                    let found = self.inspect(wanted).await?;
+                    upload.state().inspected(found);
+                }
+                _ => break,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until the name of an upload is durable. Without it nothing is sent: a part that nobody could find again would
+    /// be paid for and lost.
+    async fn remember(&self, wanted: &Arc<Wanted>, upload: &str) -> bool {
+        let (durable, mut done) = oneshot::channel();
+        self.report(Report::Begun { wanted: wanted.clone(), upload: upload.to_owned(), durable });
+        loop {
+            match tokio::time::timeout(UNHEARD_LOOK, &mut done).await {
+                Ok(told) => return told.is_ok(),
+                Err(_) if self.unheard.is_set() => return false,
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn inspect(&self, wanted: &Wanted) -> Sent<Inspection> {
+        let Some(head) = self.head(wanted).await? else { return Ok(Inspection::Absent) };
+        let same = match self.compare(wanted, &head) {
+            Some(same) => same,
+            None => {
+                persist(self.patience, 0, |_| read_back(&self.store, &wanted.key, wanted.bytes, wanted.crc64)).await?
+            }
+        };
+        Ok(match wanted.replace {
+            _ if same => Inspection::Same,
+            Replace::Never => Inspection::Different,
+            // What may be replaced does not stand in the way.
+            Replace::IfChanged | Replace::Always => Inspection::Absent,
+        })
+    }
+
+    /// Sends a part; whoever sends the last one also completes the upload.
+    pub(in crate::ingest) async fn part(self: Arc<Self>, upload: Arc<Upload>, plan: PartPlan, body: Bytes, seat: Seat) {
+        if !self.begin(&upload).await {
+            return;
+        }
+        let Some(turn) = self.flow.turn(&upload.wanted.key).await else { return };
+        let (since, retries) = (self.clock.monotonic(), AtomicU32::new(0));
+        let sent = self.put_part(&upload, plan, body, &retries).await;
+        let effort = self.effort(since, &retries);
+        drop((seat, turn));
+        let all = match sent {
+            Ok(part) => {
+                let etag = part.etag.clone();
+                let mut state = upload.state();
+                state.sent(part);
+                let all = state.has_all_parts();
+                drop(state);
+                self.report(Report::Part { entry: upload.wanted.entry, plan, etag, effort });
+                all
+            }
+            Err(RemoteError::NoSuchUpload { .. }) => {
+                upload.state().vanished();
+                return self.report_object(&upload.wanted, Ok(Outcome::Incomplete), effort);
+            }
+            Err(error) => {
+                upload.state().unsent(plan.number);
+                return self.report_object(&upload.wanted, Err(error), effort);
+            }
+        };
+        if all {
+            self.complete(upload).await;
+        }
+    }
+
+    async fn put_part(&self, upload: &Upload, plan: PartPlan, body: Bytes, retries: &AtomicU32) -> Sent<SentPart> {
+        let name = upload.state().upload().unwrap_or_default().to_owned();
+        let key = &upload.wanted.key;
+        persist(self.patience, upload.wanted.entry ^ u64::from(plan.number), |failures| {
+            retries.store(failures, Ordering::Relaxed);
+            let intact = failures == 0 || crc64(&body) == plan.crc64;
+            let claim = self.endpoint.method.claim(&body, plan.crc64);
+            let (key, upload, body, upload_key) = (key.clone(), name.clone(), body.clone(), key.clone());
+            async move {
+                if !intact {
+                    return Err(broken_here(&key));
+                }
+                let part = PutPart { key, upload, number: plan.number, body, claim };
+                let result = self.store.put_part(part).await;
+                self.flow.heard(&upload_key, plan.bytes, &result);
+                result
+            }
+        })
+        .await
+    }
+
+    /// Completes an upload all of whose parts are there, and finds out what came of it.
+    pub(in crate::ingest) async fn complete(self: Arc<Self>, upload: Arc<Upload>) {
+        let Some(_turn) = self.flow.turn(&upload.wanted.key).await else { return };
+        let since = self.clock.monotonic();
+        let outcome = self.drive_to_end(&upload).await;
+        self.report_object(&upload.wanted, outcome, self.effort(since, &AtomicU32::new(0)));
+    }
+
+    async fn drive_to_end(&self, upload: &Upload) -> Sent<Outcome> {
+        let wanted = &upload.wanted;
+        let mut stored: Option<Stored> = None;
+        let mut tried = false;
+        let mut last = String::new();
+        loop {
+            let (action, name) = {
+                let mut state = upload.state();
+                (state.next_action(), state.upload().unwrap_or_default().to_owned())
+            };
+            match action {
+                Action::Complete(parts) => {
+                    tried = true;
+                    let (outcome, said) = self.try_complete(wanted, &name, parts).await?;
+                    match said {
+                        Ok(given) => stored = Some(given),
+                        Err(error) => last = chain(&error),
+                    }
+                    upload.state().completion(outcome);
+                }
+                Action::Inspect => {
+                    let found = self.inspect(wanted).await?;
+                    upload.state().inspected(found);
+                }
+                Action::List => {
+                    let list = || self.store.list_parts(&wanted.key, &name);
+                    match persist(self.patience, wanted.entry, |_| list()).await {
+                        Err(error) if cannot_list(&error) => upload.state().unlisted(),
+                        listed => upload.state().listed(listed?),
+                    }
+                }
+                // Not this completion, but an earlier one or another machine's: what is there says so itself.
+                Action::Finished if stored.is_none() => {
+                    let Some(head) = self.head(wanted).await? else { return Ok(Outcome::Incomplete) };
+                    return Ok(match self.was_there(wanted, &head).await? {
+                        // Its answer was lost, but it was this run that completed it.
+                        Outcome::Proven { stored, grade, .. } if tried => {
+                            Outcome::Proven { stored, grade, was_there: false }
+                        }
+                        other => other,
+                    });
+                }
+                Action::Finished => return self.prove(wanted, stored.unwrap_or_default(), false).await,
+                Action::GiveUp(Obstacle::OtherObject) => {
+                    self.store.abort(&wanted.key, &name).await?;
+                    return Ok(Outcome::Failed { reason: other_object(&wanted.key) });
+                }
+                Action::GiveUp(_) => return Ok(Outcome::Failed { reason: last }),
+                // A part has to come from its volume again, or the upload from its beginning: the next round does it.
+                Action::Send(_) | Action::Create | Action::Wait => return Ok(Outcome::Incomplete),
+            }
+        }
+    }
+
+    async fn try_complete(
+        &self,
+        wanted: &Wanted,
+        upload: &str,
+        parts: Vec<SentPart>,
+    ) -> Sent<(Completion, Result<Stored, RemoteError>)> {
+        let overwrite = wanted.replace != Replace::Never;
+        if !overwrite && !self.endpoint.conditional_complete && self.head(wanted).await?.is_some() {
+            let key = wanted.key.clone();
+            return Ok((Completion::Exists, Err(RemoteError::Exists { key })));
+        }
+        let method = self.endpoint.method;
+        let complete = Complete {
+            key: wanted.key.clone(),
+            upload: upload.to_owned(),
+            claim: method.whole(&parts, wanted.crc64),
+            parts,
+            method,
+            bytes: wanted.bytes,
+            overwrite,
+        };
+        match self.store.complete(complete).await {
+            Ok(stored) => Ok((Completion::Done, Ok(stored))),
+            Err(error) => {
+                let outcome = match (&error, error.class()) {
+                    (RemoteError::NoSuchUpload { .. }, _) => Completion::Gone,
+                    (RemoteError::Exists { .. }, _) => Completion::Exists,
+                    (RemoteError::Damaged { .. } | RemoteError::Refused { .. }, _) => Completion::Mismatch,
+                    (_, Class::Permanent) => return Err(error),
+                    _ => {
+                        // Busy, silent or unclear: look, but not at once.
+                        tokio::time::sleep(self.patience.pause_first).await;
+                        Completion::Unknown
+                    }
+                };
+                Ok((outcome, Err(error)))
+            }
+        }
+    }
+}
+
+/// Whether the server has no list of parts to give, or none that can be understood.
+fn cannot_list(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::Refused { .. })
+}
