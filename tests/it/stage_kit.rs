@@ -1,8 +1,9 @@
 //! A desk for staging tests: a source, drives, a job and a key in one folder, and the program to run on them.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 pub struct Desk {
     dir: tempfile::TempDir,
@@ -50,6 +51,25 @@ impl Desk {
         let output = self.stage(args);
         assert_eq!(output.status.code(), Some(exit), "{}", said(&output));
         said(&output)
+    }
+
+    /// Stages on a terminal of its own, which `script` of util-linux gives, with lines typed ahead: the exit code and what
+    /// was on the screen. `None` where there is no such program.
+    pub fn stage_on_a_terminal(&self, args: &str, typed: &str) -> Option<(i32, String)> {
+        let program = env!("CARGO_BIN_EXE_packmule");
+        let line = format!("{program} stage src --job job --recipient {} {args}", self.recipient);
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).current_dir(self.dir.path());
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let Ok(mut terminal) = started else {
+            eprintln!("SKIPPED: no program `script` that gives a terminal; what is asked there was NOT tested");
+            return None;
+        };
+        let mut keyboard = terminal.stdin.take().unwrap();
+        keyboard.write_all(typed.as_bytes()).unwrap();
+        let output = terminal.wait_with_output().unwrap();
+        drop(keyboard);
+        Some((output.status.code().unwrap_or(-1), said(&output)))
     }
 
     /// What volumes hold, by name, read back into a directory of that name; they must verify too.

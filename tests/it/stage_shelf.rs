@@ -35,6 +35,29 @@ fn a_full_volume_is_sealed_and_named_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn on_a_terminal_the_next_drive_is_asked_for_and_a_slip_is_asked_again() {
+    let desk = desk();
+    let typed = "b,size=much\nno-such-drive\nb\n";
+    let Some((code, screen)) = desk.stage_on_a_terminal("--volume a,size=18MB", typed) else { return };
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("Connect a further drive and type its directory"), "{screen}");
+    assert!(screen.contains("try again"), "{screen}");
+    assert!(screen.contains("no-such-drive"), "what is wrong with it is said: {screen}");
+    assert!(screen.contains("done: everything is staged"), "{screen}");
+    assert_eq!(desk.restored("out", &["a", "b"]), files_below(&desk.at("src")));
+}
+
+#[test]
+fn on_a_terminal_enter_alone_stops_and_the_same_command_goes_on() {
+    let desk = desk();
+    let Some((code, screen)) = desk.stage_on_a_terminal("--volume a,size=18MB", "\n") else { return };
+    assert_eq!(code, 6, "{screen}");
+    assert!(screen.contains("volume 1 is sealed"), "{screen}");
+    desk.stage_to(0, &["--volume", "b"]);
+    assert_eq!(desk.restored("out", &["a", "b"]), files_below(&desk.at("src")));
+}
+
+#[test]
 fn a_volume_smaller_than_a_file_says_so_takes_smaller_ones_and_the_job_ends_on_another() {
     let desk = Desk::new();
     desk.file("big", &noise(7, 5 * MIB));
