@@ -19,7 +19,7 @@ const MIB: usize = 1 << 20;
 pub(crate) fn options() -> Options {
     let pause = Duration::from_millis(5);
     let patience = Patience { attempts_max: 4, pause_first: pause, pause_max: pause };
-    Options { prefix: "data/".to_owned(), patience, memory_bytes: 24 << 20, requests_max: 8, ..Options::default() }
+    Options { prefix: "data/".to_owned(), patience, memory_bytes: 48 << 20, requests_max: 8, ..Options::default() }
 }
 
 pub(crate) fn run(dataset: &Dataset, target: Target, options: &Options) -> Result<Outcome, Error> {
