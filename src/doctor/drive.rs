@@ -7,6 +7,7 @@ use crate::doctor::{Check, Verdict};
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::device::{self, DeviceFacts};
 use crate::sys::fs::DIRECT_ALIGN_BYTES;
+use crate::sys::smart::{self, SmartFacts};
 use crate::sys::source::is_readable;
 use crate::sys::{Access, Fs, Space, World};
 use crate::units::Bytes;
@@ -31,7 +32,12 @@ pub fn volume(world: &World, dir: &Path) -> Vec<Check> {
             return vec![Check::not_good(Verdict::Bad, what, error.to_string(), mend)];
         }
     };
-    vec![room(&what, &space, VOLUME_BYTES_MIN), drive(&what, &device::facts(dir)), writing(&*world.fs, &what, dir)]
+    vec![
+        room(&what, &space, VOLUME_BYTES_MIN),
+        drive(&what, &device::facts(dir)),
+        health(&what, smart::facts(dir).as_ref()),
+        writing(&*world.fs, &what, dir),
+    ]
 }
 
 fn room(what: &str, space: &Space, least: u64) -> Check {
@@ -62,6 +68,20 @@ fn drive(what: &str, facts: &DeviceFacts) -> Check {
         None => "",
     };
     Check::good(what, format!("{}{kind}", named.join(" ")))
+}
+
+fn health(what: &str, facts: Option<&SmartFacts>) -> Check {
+    let what = format!("{what}: health");
+    match facts {
+        None => {
+            let mend = "install smartmontools and ask as root; some USB bridges do not pass it on";
+            Check::not_good(Verdict::Unknown, what, "the drive's own word (SMART) is not to be had", mend)
+        }
+        Some(facts) if facts.is_failing() => {
+            Check::not_good(Verdict::Bad, what, facts.to_string(), "take another drive: this one expects to fail")
+        }
+        Some(facts) => Check::good(what, facts.to_string()),
+    }
 }
 
 fn writing(fs: &dyn Fs, what: &str, dir: &Path) -> Check {

@@ -21,6 +21,7 @@ use crate::stage::gauge::Gauge;
 use crate::stage::item::{Gather, Item, Unit};
 use crate::stage::lane::{Need, ToWriter};
 use crate::stage::lanes::Room;
+use crate::stage::pace::Slowed;
 use crate::stage::rack::Rack;
 use crate::stage::readers::Readers;
 use crate::stage::shelf::Place;
@@ -368,6 +369,11 @@ impl Engine<'_> {
                 if let Some(close) = pack_close(&state) {
                     self.job.batch_durable(|tx| tx.close_pack(volume, state.number, &close))?;
                 }
+            }
+            FromWriter::Slowed(volume, Slowed { best, now }) => {
+                let event =
+                    super::VolumeEvent::Slowed { best_bytes_per_second: best as u64, now_bytes_per_second: now as u64 };
+                self.shared.monitor.volume(volume, &event);
             }
             FromWriter::Failed(volume, error) => {
                 let reason = chain(&error);

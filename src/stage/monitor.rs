@@ -43,6 +43,18 @@ pub enum VolumeEvent {
         /// How much.
         cut_bytes: u64,
     },
+    /// The drive says of itself that it is about to fail.
+    Failing {
+        /// Its words.
+        says: String,
+    },
+    /// It writes at a fraction of what it did: slow for a reason, or not what it says it is.
+    Slowed {
+        /// The best rate of this run, while it was at work. Unit: bytes per second.
+        best_bytes_per_second: u64,
+        /// The rate now.
+        now_bytes_per_second: u64,
+    },
     /// Nothing more fits; it is sealed while others are filled.
     Full,
     /// It would not even have room for something if it were empty; it takes what is smaller.

@@ -16,6 +16,7 @@ use crate::stage::monitor::VolumeEvent;
 use crate::stage::rack::Rack;
 use crate::stage::seal::put_log;
 use crate::stage::{Error, readme};
+use crate::sys::smart::{self, SmartFacts};
 use crate::sys::{World, device};
 use crate::volume::{self, Readme, Volume, add_slot, create, recover_packs};
 
@@ -60,7 +61,7 @@ pub(super) fn open(job: &mut Job, rack: &mut Rack, place: &Place) -> Result<Opti
         let reason = format!("volume {} is given twice", header.number);
         return Err(Error::UnusableVolume { path: place.path.clone(), reason });
     }
-    let row = known(job, world, &volume, place)?;
+    let row = known(job, rack, &volume, place)?;
     if let Some(sealed) = volume.sealed()? {
         if row.state != VolumeState::Sealed {
             let at = sealed.sealed_at.parse().unwrap_or_else(|_| world.clock.now());
@@ -128,7 +129,8 @@ fn make(job: &Job, world: &World, place: &Place) -> Result<Volume, Error> {
 }
 
 /// The job's row of a volume; a volume without packs that the job does not know yet is taken in.
-fn known(job: &mut Job, world: &World, volume: &Volume, place: &Place) -> Result<VolumeRow, Error> {
+fn known(job: &mut Job, rack: &Rack, volume: &Volume, place: &Place) -> Result<VolumeRow, Error> {
+    let world = &rack.world;
     let header = volume.header();
     let find = |job: &Job| -> Result<Option<VolumeRow>, Error> {
         Ok(job.volumes()?.into_iter().find(|row| row.volume.id == header.volume))
@@ -139,7 +141,7 @@ fn known(job: &mut Job, world: &World, volume: &Volume, place: &Place) -> Result
     if !volume.packs()?.is_empty() {
         return Err(volume::Error::NewerThanJob { path: place.path.clone() }.into());
     }
-    let facts = device::facts(&place.path);
+    let (facts, health) = (device::facts(&place.path), smart::facts(&place.path));
     let space = world.fs.space(&place.path).map_err(|source| volume::Error::Io {
         operation: "measure",
         path: place.path.clone(),
@@ -157,15 +159,19 @@ fn known(job: &mut Job, world: &World, volume: &Volume, place: &Place) -> Result
     };
     job.batch_durable(|tx| {
         tx.add_volume(&new)?;
-        tx.append_event(now, "created", Some(new.number), &drive(&new))
+        tx.append_event(now, "created", Some(new.number), &drive(&new, health.as_ref()))
     })?;
+    if let Some(health) = health.filter(SmartFacts::is_failing) {
+        rack.monitor.volume(new.number, &VolumeEvent::Failing { says: health.to_string() });
+    }
     find(job)?.ok_or(Error::Engine("a volume that was just recorded is not in the job"))
 }
 
 /// What the log says of the drive: it travels in the open, so nothing of the machine it was made on.
-fn drive(new: &NewVolume) -> String {
+fn drive(new: &NewVolume, health: Option<&SmartFacts>) -> String {
     let told = |what: &Option<String>| what.clone().unwrap_or_else(|| "not told".to_owned());
-    format!("drive {}, serial number {}", told(&new.model), told(&new.serial))
+    let health = health.map(|health| format!("; it says of itself: {health}")).unwrap_or_default();
+    format!("drive {}, serial number {}{health}", told(&new.model), told(&new.serial))
 }
 
 fn take(job: &mut Job, rack: &Rack, volume: Volume, place: &Place, is_new: bool) -> Result<Shelved, Error> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::stage::lane::{Lane, OpenPack, ToWriter};
+use crate::stage::pace::{Pace, Slowed};
 use crate::volume::{Committed, Error, PackState, PackWriter};
 
 /// Bytes in a pack since its last commit that make the next one due. Unit: bytes.
@@ -30,6 +31,8 @@ pub(super) enum FromWriter {
     Committed(u32, Committed),
     /// A pack is closed.
     Closed(u32, PackState),
+    /// The drive has become slow.
+    Slowed(u32, Slowed),
     /// Writing failed; the lane takes nothing more.
     Failed(u32, Error),
     /// The thread has ended; everything is closed, unless it failed.
@@ -48,6 +51,7 @@ pub(super) struct LaneWriter<S: Fn(FromWriter)> {
     is_finishing: bool,
     last_commit: Duration,
     written_bytes: u64,
+    pace: Pace,
 }
 
 impl<S: Fn(FromWriter)> LaneWriter<S> {
@@ -64,6 +68,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             is_finishing: false,
             last_commit,
             written_bytes: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -83,6 +88,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
         let clock = Arc::clone(&self.lane.world().clock);
         let mut measured_from = clock.monotonic();
         let mut waited = Duration::ZERO;
+        let mut written_before = 0;
         loop {
             let before = clock.monotonic();
             let message = match self.inbox.try_recv() {
@@ -97,7 +103,12 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             waited += now.saturating_sub(before);
             let measured = now.saturating_sub(measured_from);
             if measured >= MEASURE_EVERY {
-                self.lane.heard(measured.saturating_sub(waited), measured);
+                let busy = measured.saturating_sub(waited);
+                self.lane.heard(busy, measured);
+                if let Some(slowed) = self.pace.heard(self.written_bytes - written_before, busy) {
+                    (self.tell)(FromWriter::Slowed(self.lane.number(), slowed));
+                }
+                written_before = self.written_bytes;
                 (measured_from, waited) = (now, Duration::ZERO);
             }
             if let Some(message) = message {

@@ -23,6 +23,7 @@ pub mod random;
 pub mod real;
 pub mod sanitize;
 pub mod secrets;
+pub mod smart;
 pub mod source;
 mod source_attrs;
 pub mod source_faults;

@@ -13,6 +13,7 @@ mod damage_flips;
 mod damage_local;
 mod damage_table;
 mod docs_run;
+mod drive_health;
 mod erase_purge;
 mod erase_volumes;
 mod exchange;

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """kill -9 and cuts of power on real file systems, made on loop devices. Needs root; what does not mount is skipped loudly.
 
-    disks.py [--rounds N] [--cuts N] [--only ext4,xfs,...] [--program PATH]
+    disks.py [--rounds N] [--cuts N] [--unplugs N] [--only ext4,xfs,...] [--program PATH]
 
 A kill round starts `packmule stage`, kills it at a random moment, and checks without a key that nothing on the drive is
 damaged. After every tenth kill the same command runs to its end; then the drive is verified with the key, extracted, and
 the tree compared with the source byte for byte; and everything begins anew.
+An unplugged drive is one whose file system is shut down under a running `packmule stage` (`xfs_io -x -c shutdown`; ext4 and
+xfs have that): every access gives EIO from then on. The run has to fail in time and say so; mounted again, the same command
+goes on to the same end.
 A cut stops the process at a random moment, copies the image of the mounted file system (drive and job directory are on it)
 as it lies on the device, mounts the copy as after a cut of power, and goes on there with the same command, to the same end.
 """
@@ -165,6 +168,44 @@ class Bench:
                 self.clear(disk)
         return killed, ends
 
+    def unplugs(self, disk, rounds, took):
+        """The drive goes while it is written to; the job directory stays, as it would on the machine's own disk."""
+        done = struck = 0
+        for _ in range(rounds):
+            job = os.path.join(self.scratch, "job-of-unplugged")
+            shutil.rmtree(job, ignore_errors=True)
+            drive = os.path.join(disk.mount, "drive")
+            shutil.rmtree(drive, ignore_errors=True)
+            os.makedirs(drive)
+            words = self.command(disk)
+            words[words.index("--job") + 1] = job
+            child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            time.sleep(random.random() * took)
+            gone = child.poll() is None
+            run(["xfs_io", "-x", "-c", "shutdown", disk.mount])
+            said = child.communicate(timeout=120)[1]
+            if gone and child.returncode == 0:
+                # It may have ended between the question and the answer; then everything was on the drive already.
+                gone = False
+            if gone:
+                struck += 1
+                if not said.strip():
+                    raise SystemExit(f"VIOLATION: it ended with {child.returncode} and said nothing")
+            subprocess.run(["umount", disk.mount], check=True)
+            subprocess.run([*MAKE[disk.kind][1], disk.loop, disk.mount], check=True, capture_output=True)
+            if os.path.exists(os.path.join(drive, "packmule", "VOLUME")):
+                run([self.program, "verify", "--keyless", drive])
+            os.makedirs(drive, exist_ok=True)
+            run(words)
+            run([self.program, "verify", drive, "--unlock-code-file", self.code])
+            back = os.path.join(self.scratch, "back")
+            shutil.rmtree(back, ignore_errors=True)
+            run([self.program, "extract", drive, "--unlock-code-file", self.code, "--to", back])
+            if not same(self.source, back):
+                raise SystemExit("VIOLATION: the extracted tree is another")
+            done += 1
+        return struck, done
+
     def cuts(self, disk, rounds, took):
         done = 0
         for _ in range(rounds):
@@ -193,6 +234,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--cuts", type=int, default=40)
+    parser.add_argument("--unplugs", type=int, default=40)
     parser.add_argument("--only", default=",".join(MAKE))
     parser.add_argument("--program", default=os.path.join(HERE, "../../target/debug/packmule"))
     options = parser.parse_args()
@@ -211,6 +253,12 @@ def main():
                 took = bench.typical(disk)
                 killed, ends = bench.kills(disk, options.rounds, took)
                 print(f"{kind}: {options.rounds} rounds, {killed} killed, {ends} times to the end, 0 violations", flush=True)
+                bench.clear(disk)
+                if kind not in ("ext4", "xfs") or shutil.which("xfs_io") is None:
+                    print(f"SKIPPED {kind}: a drive that is unplugged (its file system cannot be shut down here)", flush=True)
+                else:
+                    struck, done = bench.unplugs(disk, options.unplugs, took)
+                    print(f"{kind}: {done} drives unplugged, {struck} of them at work, each to the end, 0 violations", flush=True)
                 bench.clear(disk)
                 cut = bench.cuts(disk, options.cuts, took)
                 print(f"{kind}: {cut} cuts of power by image, each to the end, 0 violations", flush=True)

@@ -96,6 +96,16 @@ impl stage::Monitor for Painter {
                 let what = format!("volume {number}: an interrupted run was tidied up; {cut} uncommitted were cut off");
                 self.board.say(what);
             }
+            VolumeEvent::Failing { says } => {
+                let what = format!(
+                    "volume {number}: the drive says of itself that it is failing ({says}); put the data on another one"
+                );
+                self.board.say(what.clone());
+                self.happened(Happening::Trouble, Some(number), &what);
+            }
+            VolumeEvent::Slowed { best_bytes_per_second, now_bytes_per_second } => {
+                self.board.say(slowed(number, *best_bytes_per_second, *now_bytes_per_second));
+            }
             VolumeEvent::Full => {
                 let what =
                     format!("volume {number} is full; it is being sealed and read back, do not take it away yet");
@@ -144,6 +154,16 @@ impl stage::Monitor for Painter {
             }
         }
     }
+}
+
+/// That a drive has become slow. Rates in bytes per second.
+fn slowed(number: u32, best: u64, now: u64) -> String {
+    format!(
+        "volume {number} has become slow: {} a second, it was {}; a full cache or shingled platters do that, and so does a \
+         drive that is not what it says",
+        Bytes::new(now).decimal(),
+        Bytes::new(best).decimal()
+    )
 }
 
 impl ingest::Monitor for Painter {
