@@ -177,20 +177,21 @@ class Bench:
             drive = os.path.join(disk.mount, "drive")
             shutil.rmtree(drive, ignore_errors=True)
             os.makedirs(drive)
+            os.sync()  # else the drive of the round before comes back with the shutdown
             words = self.command(disk)
             words[words.index("--job") + 1] = job
-            child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             time.sleep(random.random() * took)
             gone = child.poll() is None
             run(["xfs_io", "-x", "-c", "shutdown", disk.mount])
-            said = child.communicate(timeout=120)[1]
+            said = child.communicate(timeout=120)[0]
             if gone and child.returncode == 0:
                 # It may have ended between the question and the answer; then everything was on the drive already.
                 gone = False
             if gone:
                 struck += 1
-                if not said.strip():
-                    raise SystemExit(f"VIOLATION: it ended with {child.returncode} and said nothing")
+                if child.returncode < 0 or "Input/output error" not in said:
+                    raise SystemExit(f"VIOLATION: it ended with {child.returncode} and said: {said}")
             subprocess.run(["umount", disk.mount], check=True)
             subprocess.run([*MAKE[disk.kind][1], disk.loop, disk.mount], check=True, capture_output=True)
             if os.path.exists(os.path.join(drive, "packmule", "VOLUME")):
