@@ -195,7 +195,7 @@ impl LazyService {
 
     /// The service's address, and whom to trust there: `AWS_CA_BUNDLE`, as in every AWS tool.
     fn place(&self) -> Result<kms::Place, crate::crypto::Error> {
-        let named = std::env::var("AWS_CA_BUNDLE").ok().filter(|path| !path.is_empty());
+        let named = std::env::var("AWS_CA_BUNDLE").ok();
         let trust = named.map(|path| certificates(&path)).transpose().map_err(|why| crate::crypto::Error::Service {
             doing: "cannot be trusted as AWS_CA_BUNDLE says".to_owned(),
             source: why.into(),

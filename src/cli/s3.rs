@@ -136,8 +136,11 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 /// Longest file of certificates; that of a whole system is a quarter of a megabyte. Unit: bytes.
 const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;
 
-/// Reads a file of certificates.
+/// Reads a file of certificates. An empty name, as from a variable that was emptied, is none.
 pub(super) fn certificates(path: &str) -> Result<Trust, String> {
+    if path.is_empty() {
+        return Ok(Trust::default());
+    }
     let pem = read_secret(Path::new(path), CERTIFICATES_BYTES_MAX).map_err(|error| error.to_string())?;
     Trust::from_pem(pem.to_vec()).map_err(|error| error.to_string())
 }

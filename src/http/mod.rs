@@ -12,8 +12,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// Certificate authorities to trust beside those of the system, as PEM; checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Certificate authorities to trust beside those of the system, as PEM; checked. By default none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust(Vec<u8>);
 
 /// Why a text is not one of certificates.

@@ -141,22 +141,6 @@ impl<'a, 'j> Recorder<'a, 'j> {
         stop: &StopFlag,
         closing: &StopFlag,
         flow: &Flow,
-        unheard: &StopFlag,
-    ) -> Result<(), Error> {
-        let recorded = self.record(tasks, halt, stop, closing, flow);
-        if recorded.is_err() || self.state().fatal.is_some() {
-            unheard.set();
-        }
-        recorded
-    }
-
-    fn record(
-        &self,
-        tasks: &Tasks,
-        halt: &StopFlag,
-        stop: &StopFlag,
-        closing: &StopFlag,
-        flow: &Flow,
     ) -> Result<(), Error> {
         let mut was_closed = false;
         loop {

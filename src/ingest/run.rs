@@ -177,8 +177,14 @@ impl<'a, 'j> Run<'a, 'j> {
         let spawner = Spawner { handle: self.session.runtime.handle(), sender, tasks: &tasks, monitor: self.monitor };
         plan.attach(&tasks);
         let (read, recorded) = std::thread::scope(|scope| {
-            let recording =
-                scope.spawn(|| recorder.run(&tasks, &halt, &self.options.stop, closing, &sender.flow, &sender.unheard));
+            let recording = scope.spawn(|| {
+                let recorded = recorder.run(&tasks, &halt, &self.options.stop, closing, &sender.flow);
+                // It ended before those who wait for a record: they are to know.
+                if !tasks.are_over() {
+                    sender.unheard.set();
+                }
+                recorded
+            });
             let read = read(pass, &Working { plan, spawner: &spawner, room: &room, halt: &halt });
             tasks.no_more();
             (read, join(recording))

@@ -3,7 +3,7 @@
 //! Owns: one question, bounded in time, and the few facts that matter for a drive about to travel. Does not own: any
 //! decision made from them. Invariants: every fact is optional and nothing here fails: without the program, without the
 //! rights, or behind a USB bridge that does not pass it on, there are simply none. The program, and not commands of our own,
-//! because it knows hundreds of bridges and drives by name. Callers: `stage`.
+//! because it knows hundreds of bridges and drives by name. Callers: `stage`, `doctor`.
 
 use std::fmt;
 use std::path::Path;
@@ -16,8 +16,6 @@ use crate::sys::device;
 
 /// Longest wait for an answer: a drive that sleeps needs some seconds to wake up.
 const ANSWER: Duration = Duration::from_secs(15);
-/// How often is looked whether the answer is there.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longest answer that is read; real ones have some tens of kilobytes. Unit: bytes.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// ATA attributes. Source: ATA/ATAPI vendor practice as listed by smartmontools: 5 reallocated sectors, 197 sectors that
@@ -73,23 +71,24 @@ pub fn facts(path: &Path) -> Option<SmartFacts> {
     let name = device::facts(path).name?;
     let mut command = Command::new("smartctl");
     command.args(["--json", "--all"]).arg(Path::new("/dev").join(name));
+    answer(command, ANSWER)
+}
+
+fn answer(mut command: Command, limit: Duration) -> Option<SmartFacts> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let answer = child.stdout.take()?;
-    // Read beside the wait: an answer longer than a pipe would otherwise keep the program from ending.
-    let reader = std::thread::spawn(move || {
+    let (tell, told) = std::sync::mpsc::channel();
+    // The thread stays behind with a drive that answers nobody, or with whoever else holds the pipe: neither can be ended.
+    std::thread::spawn(move || {
         use std::io::Read as _;
         let mut text = Vec::new();
-        answer.take(ANSWER_BYTES_MAX).read_to_end(&mut text).map(|_| text)
+        if answer.take(ANSWER_BYTES_MAX).read_to_end(&mut text).is_ok() {
+            let _ = tell.send(text);
+        }
+        // Its exit code is a set of flags, some of which are bad news and no failure: the answer says it better.
+        let _ = child.wait();
     });
-    let mut waited = Duration::ZERO;
-    while waited < ANSWER && matches!(child.try_wait(), Ok(None)) {
-        std::thread::sleep(LOOK_EVERY);
-        waited += LOOK_EVERY;
-    }
-    // Its exit code is a set of flags, of which some stand for bad news and not for a failure: the answer says it better.
-    let _ = child.kill();
-    let _ = child.wait();
-    parse(&reader.join().ok()?.ok()?)
+    parse(&told.recv_timeout(limit).ok()?)
 }
 
 /// Reads the answer of `smartctl --json --all`; `None` if it has none of the facts.
@@ -132,6 +131,13 @@ mod tests {
         let facts = parse(answer.as_bytes()).expect("facts");
         assert_eq!(facts.to_string(), "about to fail, 0 media errors, 104 % of its life used");
         assert!(facts.is_failing());
+    }
+
+    #[test]
+    fn a_drive_that_never_answers_is_not_waited_for() {
+        let mut silent = Command::new("sleep");
+        silent.arg("20");
+        assert_eq!(answer(silent, Duration::from_millis(50)), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use packmule::ingest::remote::probe::read_back;
 use packmule::ingest::remote::{ObjectStore, Target, connect};
-use packmule::s3d::{FaultPlan, HOST_NAME, Quirks};
+use packmule::s3d::{Fault, FaultPlan, HOST_NAME, Operation, Quirks};
 
 use crate::ingest_kit::{Dataset, What, noise};
 use crate::s3_lab::{BUCKET, Garage, Lab, runtime, target};
@@ -98,6 +98,19 @@ fn a_bucket_is_named_in_the_host_where_the_path_is_refused_and_through_a_proxy()
     // The server as its neighbours on this machine see it has the same bucket under its path.
     let plain = Lab::restarted(lab, FaultPlan::default());
     is_there(&plain);
+}
+
+#[test]
+fn who_may_not_list_still_finds_where_the_bucket_is_named_and_an_emptied_variable_is_none() {
+    let faults = FaultPlan::default();
+    faults.on_key(Operation::GetObject, "there-is-no-such-object", 1, Fault::Refuse(403, "AccessDenied"));
+    let lab = Lab::new(faults.clone(), Quirks { only_in_host_name: true, ..Quirks::default() });
+    let proxy = lab.server.as_ref().unwrap().endpoint();
+    let env = [("HTTP_PROXY", proxy.as_str()), ("AWS_CA_BUNDLE", "")];
+    let found = ingest(&dataset(), &format!("http://{HOST_NAME}"), &[], &env);
+    assert!(found.status.success(), "{}", text(&found));
+    assert!(faults.all_exercised());
+    assert!(text(&found).contains("the bucket is named in: the host name"), "{}", text(&found));
 }
 
 #[test]

@@ -137,6 +137,8 @@ impl S3Store {
             Ok(_) => Ok(true),
             Err(error @ (RemoteError::Unreachable { .. } | RemoteError::TimedOut { .. })) => Err(error),
             Err(RemoteError::Refused { status, code, .. }) => Ok(status == 404 && code != "NoSuchBucket"),
+            // Who may not list is not told that an object is missing; but it was understood what was asked.
+            Err(RemoteError::Auth { code, .. }) => Ok(code == "AccessDenied"),
             Err(_) => Ok(false),
         }
     }

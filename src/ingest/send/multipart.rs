@@ -285,3 +285,122 @@ impl<S: ObjectStore> Sender<S> {
 fn cannot_list(error: &RemoteError) -> bool {
     matches!(error, RemoteError::Refused { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::flow::Flow;
+    use crate::ingest::remote::probe::Endpoint;
+    use crate::ingest::remote::retry::Patience;
+    use crate::ingest::remote::{Head, ListedPart, Metadata, Method, OpenUpload, Put};
+    use crate::ingest::room::Room;
+    use crate::sys::SystemClock;
+    use crate::sys::process::StopFlag;
+
+    /// A server that begins uploads and counts the parts that come; it does nothing else.
+    struct Counting(Arc<AtomicU32>);
+
+    fn no<T>() -> Result<T, RemoteError> {
+        Err(RemoteError::NoSuchBucket { bucket: "none".to_owned() })
+    }
+
+    impl ObjectStore for Counting {
+        async fn put(&self, _: Put) -> Sent<Stored> {
+            no()
+        }
+        async fn head(&self, _: &str) -> Sent<Option<Head>> {
+            no()
+        }
+        async fn get(&self, _: &str, _: u64, _: u64) -> Sent<Bytes> {
+            no()
+        }
+        async fn delete(&self, _: &str) -> Sent<()> {
+            no()
+        }
+        async fn create_upload(&self, _: &str, _: Method, _: &Metadata) -> Sent<String> {
+            Ok("name".to_owned())
+        }
+        async fn put_part(&self, _: PutPart) -> Sent<SentPart> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            no()
+        }
+        async fn list_parts(&self, _: &str, _: &str) -> Sent<Option<Vec<ListedPart>>> {
+            no()
+        }
+        async fn complete(&self, _: Complete) -> Sent<Stored> {
+            no()
+        }
+        async fn abort(&self, _: &str, _: &str) -> Sent<()> {
+            no()
+        }
+        async fn open_uploads(&self, _: &str) -> Sent<Vec<OpenUpload>> {
+            no()
+        }
+    }
+
+    const ENDPOINT: Endpoint = Endpoint {
+        method: Method::FullObjectCrc64,
+        conditional_put: true,
+        conditional_complete: true,
+        keeps_checksum: true,
+        lists_checksums: true,
+        parts_max: None,
+        keeps_tags: None,
+        path_style: None,
+    };
+
+    /// Sends one part of a new upload; its name is answered for by `answer`. Gives how many parts had come before the
+    /// answer, and in the end.
+    fn parts_sent(answer: impl FnOnce(oneshot::Sender<()>, &StopFlag)) -> (u32, u32) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (reports, heard) = crossbeam_channel::unbounded();
+        let (count, clock) = (Arc::new(AtomicU32::new(0)), Arc::new(SystemClock::new()));
+        let sender = Arc::new(Sender {
+            store: Counting(count.clone()),
+            endpoint: ENDPOINT,
+            patience: Patience::default(),
+            flow: Flow::new(4, None, clock.clone(), StopFlag::new()),
+            clock,
+            reports,
+            unheard: StopFlag::new(),
+        });
+        let body = Bytes::from_static(b"part");
+        let plan = PartPlan { number: 1, offset: 0, bytes: 4, crc64: crc64(&body) };
+        let wanted = Arc::new(Wanted { key: "k".to_owned(), ..Wanted::default() });
+        let upload = Arc::new(Upload::new(wanted, UploadState::new(vec![plan], None, Vec::new())));
+        let seat = Room::new(1 << 20).enter(4);
+        runtime.block_on(async {
+            let task = tokio::spawn(sender.clone().part(upload, plan, body, seat));
+            let durable = loop {
+                match heard.try_recv() {
+                    Ok(Report::Begun { durable, upload, .. }) if upload == "name" => break durable,
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            };
+            // Whatever does not wait has gone by then.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let before = count.load(Ordering::SeqCst);
+            answer(durable, &sender.unheard);
+            task.await.expect("the task ends");
+            (before, count.load(Ordering::SeqCst))
+        })
+    }
+
+    #[test]
+    fn no_part_is_sent_before_the_name_of_its_upload_is_durable() {
+        assert_eq!(parts_sent(|durable, _| durable.send(()).expect("somebody waits")), (0, 1));
+    }
+
+    #[test]
+    fn no_part_is_sent_when_its_upload_could_not_be_recorded() {
+        assert_eq!(parts_sent(|durable, _| drop(durable)), (0, 0));
+        // Nor does anybody wait for a recorder that has ended and kept the question.
+        let kept = std::cell::Cell::new(None);
+        let unheard = |durable, unheard: &StopFlag| {
+            kept.set(Some(durable));
+            unheard.set();
+        };
+        assert_eq!(parts_sent(unheard), (0, 0));
+    }
+}
