@@ -27,6 +27,8 @@ use crate::sys::process::StopFlag;
 const BATCH_MAX: usize = 512;
 /// Longest time a report waits for others to share its transaction.
 const LINGER: Duration = Duration::from_millis(50);
+/// How long a run that cannot go on hears what is still on its way.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Most failures kept for the summary; all of them are in the job.
 const FAILURES_KEPT: usize = 100;
 
@@ -143,6 +145,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
         flow: &Flow,
     ) -> Result<(), Error> {
         let mut was_closed = false;
+        let mut last_word = None;
         loop {
             let closed = flow.closed_for();
             if !closed.is_zero() && !was_closed {
@@ -164,13 +167,18 @@ impl<'a, 'j> Recorder<'a, 'j> {
                     halt.set();
                     return Err(error);
                 }
-                if self.state().fatal.is_some() {
-                    halt.set();
-                    closing.set();
-                    return Ok(());
-                }
             } else if over {
                 return Ok(());
+            }
+            if self.state().fatal.is_some() {
+                // Nothing more can succeed. What the server was asked before is heard to its end all the same: an upload
+                // that it began and nobody recorded would be paid for and never found again.
+                halt.set();
+                closing.set();
+                let now = self.world.clock.monotonic();
+                if now >= *last_word.get_or_insert(now + LAST_WORDS) {
+                    return Ok(());
+                }
             }
         }
     }

@@ -54,6 +54,8 @@ pub enum Fault {
     NoChecksum,
     /// Carried out only when so many requests wait for it at the same time; until then all of them wait.
     Together(u8),
+    /// Carried out, and answered so many milliseconds later.
+    Late(u16),
 }
 
 /// Lasting differences from S3, to stand in for servers that check less.

@@ -87,6 +87,11 @@ pub(super) async fn pass(
             plan.together(wanted).await;
             service.call(request.map(Body::from)).await
         }
+        Some(Fault::Late(milliseconds)) => {
+            let answer = service.call(request.map(Body::from)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(milliseconds.into())).await;
+            answer
+        }
         Some(Fault::WrongChecksum) => with_checksum(service.call(request.map(Body::from)).await?, Some(OTHER)).await,
         Some(Fault::NoChecksum) => with_checksum(service.call(request.map(Body::from)).await?, None).await,
     }

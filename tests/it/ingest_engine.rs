@@ -193,6 +193,29 @@ fn uploads_of_one_volume_are_begun_beside_each_other_not_one_after_another() {
 }
 
 #[test]
+fn an_upload_that_was_begun_while_the_run_ended_is_on_record_and_nothing_is_left_to_be_paid_for() {
+    let faults = FaultPlan::default();
+    faults.on_key(Operation::CreateUpload, "data/a", 1, Fault::Late(1500)).on_key_after(
+        Operation::UploadPart,
+        "data/b",
+        0,
+        Fault::Refuse(400, "ExpiredToken"),
+    );
+    let lab = Lab::new(faults, Quirks::default());
+    // One volume, so that the upload that is answered late is begun before the one that ends the run.
+    let dataset = Dataset::new(1, &[(b"a", What::File(noise(1, 9 * MIB))), (b"b", What::File(noise(2, 9 * MIB)))]);
+    // Room for all of them, so that the one that ends the run need not wait for the other.
+    let ended = run(&dataset, endpoint(&lab), &Options { memory_bytes: 512 << 20, ..options() });
+    assert!(matches!(ended, Err(Error::Remote { .. })), "{ended:?}");
+    let begun = lab.run(lab.store.open_uploads("data/a")).unwrap();
+    assert_eq!(begun.len(), 1, "the server had begun it");
+    let lab = lab.restarted(FaultPlan::default());
+    let outcome = run(&dataset, endpoint(&lab), &options()).unwrap();
+    assert_eq!((outcome.tally.failed, outcome.left), (0, 0), "{outcome:?}");
+    assert_eq!(lab.run(lab.store.open_uploads("")).unwrap(), []);
+}
+
+#[test]
 fn a_server_that_compares_nothing_and_stores_other_bytes_is_found_out_by_reading_back() {
     let faults = FaultPlan::default();
     faults.on_key(Operation::PutObject, "data/small", 1, Fault::FlipBit);
