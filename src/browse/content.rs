@@ -11,7 +11,7 @@ use crate::format::PackHeader;
 use crate::format::path::escape;
 use crate::format::record::{Content, Entry, Extent, Record};
 use crate::sys::Access;
-use crate::volume::{self, FrameAt, RawFrame};
+use crate::volume::{self, FrameAt, Plain, RawFrame};
 
 /// Packs whose records are kept. Each may hold a million of them.
 const PACKS_KEPT: usize = 2;
@@ -37,7 +37,7 @@ pub struct Place {
 pub struct Reader {
     volumes: Opened,
     packs: Recent<(usize, u32), LoadedPack>,
-    frames: Recent<(usize, u32, u32), Vec<u8>>,
+    frames: Recent<(usize, u32, u32), Plain>,
 }
 
 /// The records of a pack by what is looked for.
@@ -201,7 +201,7 @@ impl Reader {
         Ok(self.packs.put((at, number), pack))
     }
 
-    fn frame(&mut self, at: usize, number: u32, index: u32, pack: &LoadedPack) -> Result<Arc<Vec<u8>>, Error> {
+    fn frame(&mut self, at: usize, number: u32, index: u32, pack: &LoadedPack) -> Result<Arc<Plain>, Error> {
         if let Some(frame) = self.frames.get(&(at, number, index)) {
             return Ok(frame);
         }

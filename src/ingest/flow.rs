@@ -135,6 +135,11 @@ impl Flow {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many requests may be on their way at present.
+    pub(super) fn limit(&self) -> usize {
+        self.state().tuner.limit
+    }
+
     /// Most requests that were allowed at a time so far.
     pub(super) fn limit_seen(&self) -> usize {
         self.state().tuner.limit_seen

@@ -154,8 +154,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
             was_closed = !closed.is_zero();
             // Asked before the channel is emptied: what ended before the question has reported.
             let over = tasks.are_over();
-            let mut batch: Vec<_> = self.incoming.recv_timeout(LINGER).into_iter().collect();
-            batch.extend(self.incoming.try_iter().take(BATCH_MAX - 1));
+            let batch = self.gather();
             let is_over = self.slot.is_some_and(|slot| slot.is_over(self.world.clock.monotonic()));
             if stop.is_set() || is_over {
                 // Nothing new is read, and what waits for its turn gives up.
@@ -181,6 +180,22 @@ impl<'a, 'j> Recorder<'a, 'j> {
                 }
             }
         }
+    }
+
+    /// Reports that share a transaction. A server that is slow sends them one by one, and a transaction for each costs as
+    /// much as its request; but what somebody waits for is written at once.
+    fn gather(&self) -> Vec<Report> {
+        let until = std::time::Instant::now() + LINGER;
+        let mut batch: Vec<Report> = Vec::new();
+        let is_urgent = |report: &Report| matches!(report, Report::Begun { .. } | Report::Fatal(_));
+        while batch.len() < BATCH_MAX
+            && !batch.last().is_some_and(is_urgent)
+            && let Ok(report) = self.incoming.recv_deadline(until)
+        {
+            batch.push(report);
+        }
+        batch.extend(self.incoming.try_iter().take(BATCH_MAX - batch.len()));
+        batch
     }
 
     fn write(&self, reports: Vec<Report>) -> Result<(), Error> {

@@ -23,8 +23,8 @@ use crate::job::Journal;
 use crate::sys::World;
 use crate::sys::process::StopFlag;
 
-/// Frames being read and opened, requests, the job's cache: seen as 80 to 130 MiB beside the bodies. Unit: bytes.
-const BESIDE_BODIES_BYTES: u64 = 96 << 20;
+/// Frames being read and opened, requests, the job's cache: seen as 80 to 121 MiB beside the bodies. Unit: bytes.
+const BESIDE_BODIES_BYTES: u64 = 128 << 20;
 /// Most times everything is gone through in one run.
 const ROUNDS_MAX: u32 = 3;
 
@@ -171,7 +171,11 @@ impl<'a, 'j> Run<'a, 'j> {
         closing: &StopFlag,
     ) -> Result<Vec<Finding>, Stopped> {
         plan.begin(pass);
-        let room = Room::new(for_bodies(self.options.memory_bytes));
+        let requests = {
+            let sender = sender.clone();
+            Box::new(move || sender.flow.limit())
+        };
+        let room = Room::new(for_bodies(self.options.memory_bytes), requests);
         let halt = StopFlag::new();
         let tasks = Tasks::default();
         let spawner = Spawner { handle: self.session.runtime.handle(), sender, tasks: &tasks, monitor: self.monitor };

@@ -152,6 +152,24 @@ pub trait FsFile: Send + Sync + std::fmt::Debug {
     /// With `Access::Direct`, `buf` and `offset` must be aligned (`InvalidInput` otherwise).
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Appends the `count` bytes at `offset` to `buf`; fewer only at the end of the file. Not for `Access::Direct`, which
+    /// wants memory that is aligned (`InvalidInput` then).
+    fn append_at(&self, buf: &mut Vec<u8>, count: usize, offset: u64) -> io::Result<()> {
+        let mut done = buf.len();
+        let begin = done;
+        buf.resize(begin + count, 0);
+        let result = loop {
+            match self.read_at(&mut buf[done..], offset + (done - begin) as u64) {
+                Ok(0) => break Ok(()),
+                Ok(got) => done += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        buf.truncate(done);
+        result
+    }
+
     /// Writes all of `buf` at `offset`. On an error any part of it may have been written.
     /// With `Access::Direct`, `buf` and `offset` must be aligned (`InvalidInput` otherwise).
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;

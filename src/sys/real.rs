@@ -115,6 +115,25 @@ impl FsFile for RealFile {
         self.file.read_at(buf, offset)
     }
 
+    // WHY beside the trait's own: that clears the memory first, which the read overwrites.
+    fn append_at(&self, buf: &mut Vec<u8>, count: usize, offset: u64) -> io::Result<()> {
+        if self.access == Access::Direct {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let begin = buf.len();
+        buf.reserve_exact(count);
+        while buf.len() - begin < count {
+            let done = buf.len() - begin;
+            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(buf), offset + done as u64) {
+                Ok(0) => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        buf.truncate(begin + count); // the allocator may have given more room than was asked for
+        Ok(())
+    }
+
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         check_aligned(self.access, buf, offset)?;
         self.file.write_all_at(buf, offset)

@@ -19,7 +19,7 @@ use crate::sys::Access;
 use crate::verify::finding::{FindingKind, Span, chain};
 use crate::verify::join::{Part, PartSha};
 use crate::verify::walk::Stored;
-use crate::volume::{Error, Volume, open_plain};
+use crate::volume::{Error, Plain, Volume, open_plain};
 
 /// Longest hole whose zeros are hashed: 1 TiB, ten minutes of one core. A hostile record of a few bytes may promise 2^63.
 const HOLE_BYTES_MAX: u64 = 1 << 40;
@@ -136,7 +136,7 @@ impl Work<'_> {
     }
 
     /// Opens a frame, once more if need be. `None` when it does not open, or was opened too often already.
-    fn open(&self, place: usize) -> Option<Vec<u8>> {
+    fn open(&self, place: usize) -> Option<Plain> {
         let openings = self.openings.fetch_add(1, Ordering::Relaxed);
         if openings > self.frames.len() as u64 * OPENINGS_PER_FRAME_MAX + OPENINGS_FLOOR {
             return None;
@@ -192,7 +192,7 @@ impl Work<'_> {
         };
         let mut digests = Digests::begin(extent);
         let mut lost = Vec::new();
-        let mut opened: Option<(usize, Option<Vec<u8>>)> = None;
+        let mut opened: Option<(usize, Option<Plain>)> = None;
         let mut at = extent.offset;
         for piece in pieces {
             let span = Span { from: at, to: at + u64::from(piece.bytes) };

@@ -267,6 +267,9 @@ impl PackFile {
         frames: &[FrameAt],
         mut take: impl FnMut(RawFrame) -> Result<(), E>,
     ) -> Result<(), E> {
+        if self.file.access() == Access::Buffered {
+            return frames.iter().try_for_each(|frame| take(self.read_frame(frame)?));
+        }
         let span = self.span();
         let mut window = Window::new(self.path.clone(), self.file, span, false);
         window.digested = u64::MAX; // every frame has its own checksum; nobody asks for that of the file here
@@ -274,15 +277,30 @@ impl PackFile {
             let head = window.bytes(frame.offset, FRAME_HEADER_BYTES)?;
             let header = FrameHeader::decode(head, self.header.frame_plain_bytes_max).within(&self.path)?;
             let body = window.bytes(frame.offset + FRAME_HEADER_BYTES as u64, header.body_bytes as usize)?.to_vec();
-            header.check(&body).within(&self.path)?;
-            if header.index != frame.index {
-                let reason = format!("frame {} stands where frame {} should", header.index, frame.index);
-                return Err(Error::Damaged { path: self.path.clone(), reason }.into());
-            }
-            take(RawFrame { offset: frame.offset, header, body })?;
+            take(checked(&self.path, frame, header, body)?)?;
         }
         Ok(())
     }
+
+    /// Reads one frame into memory of its own: the page cache reads ahead, and a window would only be one more copy.
+    fn read_frame(&self, frame: &FrameAt) -> Result<RawFrame, Error> {
+        let mut head = Vec::new();
+        self.file.append_at(&mut head, FRAME_HEADER_BYTES, frame.offset).at("read", &self.path)?;
+        let header = FrameHeader::decode(&head, self.header.frame_plain_bytes_max).within(&self.path)?;
+        let (mut body, at) = (Vec::new(), frame.offset + FRAME_HEADER_BYTES as u64);
+        self.file.append_at(&mut body, header.body_bytes as usize, at).at("read", &self.path)?;
+        checked(&self.path, frame, header, body)
+    }
+}
+
+/// A frame that is what the index says, and undamaged.
+fn checked(path: &Path, frame: &FrameAt, header: FrameHeader, body: Vec<u8>) -> Result<RawFrame, Error> {
+    header.check(&body).within(path)?;
+    if header.index != frame.index {
+        let reason = format!("frame {} stands where frame {} should", header.index, frame.index);
+        return Err(Error::Damaged { path: path.to_owned(), reason });
+    }
+    Ok(RawFrame { offset: frame.offset, header, body })
 }
 
 /// A file of a volume on its way through a check: the facts a check begins with, whatever state the header is in.
@@ -326,12 +344,11 @@ pub fn open_plain(
     mut body: Vec<u8>,
     plain_bytes_max: u32,
     path: &Path,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Plain, Error> {
     key.open(header, &mut body).within(path)?;
     let (inner, payload) = Inner::split(&body, plain_bytes_max).within(path)?;
     if !inner.zstd {
-        body.drain(..INNER_BYTES);
-        return Ok(body);
+        return Ok(Plain { bytes: body, from: INNER_BYTES });
     }
     let wrong = |reason: String| Error::Damaged { path: path.to_owned(), reason };
     let plain = zstd::bulk::decompress(payload, inner.plain_bytes as usize)
@@ -340,7 +357,22 @@ pub fn open_plain(
         let (got, want) = (plain.len(), inner.plain_bytes);
         return Err(wrong(format!("frame {} decompresses to {got} bytes instead of {want}", header.index)));
     }
-    Ok(plain)
+    Ok(Plain { bytes: plain, from: 0 })
+}
+
+/// The plain bytes of a frame. What was stored as it is stays where it was decrypted: moving it cost as much as a checksum.
+#[derive(Debug)]
+pub struct Plain {
+    bytes: Vec<u8>,
+    from: usize,
+}
+
+impl std::ops::Deref for Plain {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.from..]
+    }
 }
 
 impl RawFrame {
@@ -348,7 +380,7 @@ impl RawFrame {
     ///
     /// # Errors
     /// As for any frame that does not authenticate or decompress.
-    pub fn open(self, key: &OpeningKey, pack: &PackHeader, path: &Path) -> Result<Vec<u8>, Error> {
+    pub fn open(self, key: &OpeningKey, pack: &PackHeader, path: &Path) -> Result<Plain, Error> {
         debug_assert_eq!(self.header.kind, FrameKind::Data);
         open_plain(key, &self.header, self.body, pack.frame_plain_bytes_max, path)
     }

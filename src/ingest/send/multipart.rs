@@ -368,7 +368,7 @@ mod tests {
         let plan = PartPlan { number: 1, offset: 0, bytes: 4, crc64: crc64(&body) };
         let wanted = Arc::new(Wanted { key: "k".to_owned(), ..Wanted::default() });
         let upload = Arc::new(Upload::new(wanted, UploadState::new(vec![plan], None, Vec::new())));
-        let seat = Room::new(1 << 20).enter(4);
+        let seat = Room::new(1 << 20, Box::new(|| 4)).enter(4);
         runtime.block_on(async {
             let task = tokio::spawn(sender.clone().part(upload, plan, body, seat));
             let durable = loop {

@@ -3,6 +3,8 @@
 
     tests/bench/ingest/run.py [--server null|garage] [--data big,small] [--clients ingest,send,s5cmd,rclone,awscli] [--reps 3]
 
+"ingest:256MiB" is ingest with that much memory.
+
 Prints one line for each run and a table of medians: wall seconds, client CPU seconds per GB, peak memory. The CPU is that of
 the client's process tree alone; client and server share the machine, so compare CPU first. Needs a release build
 (cargo build --release), rustc for the server that keeps nothing, GARAGE_BIN for Garage; tools that are not on PATH are
@@ -93,10 +95,11 @@ def commands(client, source, work, url, rep):
     to = f"r{rep}{client}"
     job = f"{work}/job-{to}"
     common = ["--to", f"s3://bucket/{to}", "--endpoint-url", url, "--region", "us-east-1", "--job", job]
-    if client == "ingest":
+    if client.startswith("ingest"):
         shutil.rmtree(job, ignore_errors=True)
         shutil.copytree(f"{work}/job", job)
-        return [PACKMULE, "ingest", f"{work}/v1", f"{work}/v2", "--unlock-code-file", f"{work}/code", *common], {}
+        memory = ["--memory", client.split(":")[1]] if ":" in client else []
+        return [PACKMULE, "ingest", f"{work}/v1", f"{work}/v2", "--unlock-code-file", f"{work}/code", *common, *memory], {}
     if client == "send":
         return [PACKMULE, "send", source, *common], {}
     if client == "s5cmd":
@@ -144,7 +147,7 @@ def main():
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for rep in range(args.reps):
                 for client in args.clients.split(","):
-                    tool = {"ingest": PACKMULE, "send": PACKMULE, "awscli": "aws"}.get(client, client)
+                    tool = {"ingest": PACKMULE, "send": PACKMULE, "awscli": "aws"}.get(client.split(":")[0], client)
                     if not shutil.which(tool):
                         print(f"SKIPPED: {tool} is not on PATH", file=sys.stderr)
                         continue
