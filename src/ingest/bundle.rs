@@ -104,7 +104,7 @@ impl<'a, D: Deliver> Bundler<'a, D> {
     }
 
     fn close(&self, open: Open) {
-        let Open { archive, members, mut seat } = open;
+        let Open { archive, members, seat } = open;
         let (Some(first), Ok(archive)) = (members.first(), archive.into_inner()) else { return };
         let index: String = members.iter().map(|member| index_line(member, self.prefix)).collect();
         let id: String = sha256(index.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect();

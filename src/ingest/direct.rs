@@ -178,7 +178,7 @@ impl Line<'_, '_> {
         };
         let Some(goal) = working.plan.goal(&entry, &content)? else { return Ok(()) };
         if let Some(body) = bare_body(&content) {
-            let mut seat = working.room.enter(body.len() as u64);
+            let seat = working.room.enter(body.len() as u64);
             seat.leave();
             deliver.whole(&goal.wanted, body, seat);
             return Ok(());
@@ -215,7 +215,7 @@ impl Line<'_, '_> {
             if working.halt.is_set() {
                 return Err(Error::Stopped);
             }
-            let mut seat = working.room.enter(bytes);
+            let seat = working.room.enter(bytes);
             let mut body = working.room.buffer(usize::try_from(bytes).unwrap_or(0));
             let read = file.read_full_at(&mut body, offset);
             let is_whole = matches!(&read, Ok(read) if *read as u64 == bytes);

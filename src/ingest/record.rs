@@ -185,12 +185,13 @@ impl<'a, 'j> Recorder<'a, 'j> {
     /// Reports that share a transaction. A server that is slow sends them one by one, and a transaction for each costs as
     /// much as its request; but what somebody waits for is written at once.
     fn gather(&self) -> Vec<Report> {
-        let until = std::time::Instant::now() + LINGER;
+        let clock = &self.world.clock;
+        let until = clock.monotonic() + LINGER;
         let mut batch: Vec<Report> = Vec::new();
         let is_urgent = |report: &Report| matches!(report, Report::Begun { .. } | Report::Fatal(_));
         while batch.len() < BATCH_MAX
             && !batch.last().is_some_and(is_urgent)
-            && let Ok(report) = self.incoming.recv_deadline(until)
+            && let Ok(report) = self.incoming.recv_timeout(until.saturating_sub(clock.monotonic()))
         {
             batch.push(report);
         }

@@ -24,7 +24,7 @@ use crate::ingest::send::{Upload, chain};
 use crate::ingest::wanted::{Wanted, bare_body};
 use crate::sys::Access;
 use crate::sys::process::StopFlag;
-use crate::volume::{FrameAt, Keyring, PackIndex, RawFrame, Volume};
+use crate::volume::{FrameAt, Keyring, PackIndex, Plain, RawFrame, Volume};
 
 /// Stored bytes that are opened together. Unit: bytes.
 const BATCH_BYTES: usize = 16 << 20;
@@ -292,7 +292,7 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
 
     /// Room for a body that is complete already.
     fn leaving(&self, bytes: u64) -> Seat {
-        let mut seat = self.room.enter(bytes);
+        let seat = self.room.enter(bytes);
         seat.leave();
         seat
     }
@@ -321,26 +321,37 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
             .collect();
         for (index, plain) in opened {
             match plain {
-                Ok(plain) => self.hand_out(batch.number, index, &plain, batch.targets),
+                Ok(plain) => self.hand_out(batch.number, index, plain, batch.targets),
                 Err(error) => self.damaged(batch.number, index, chain(&error), batch.targets),
             }
         }
         Ok(())
     }
 
-    fn hand_out(&mut self, pack: u32, frame: u32, plain: &[u8], targets: &HashMap<u32, Vec<Target>>) {
+    fn hand_out(&mut self, pack: u32, frame: u32, plain: Plain, targets: &HashMap<u32, Vec<Target>>) {
         self.deliver.read(plain.len() as u64);
+        let plain = Bytes::from_owner(plain);
+        let mut seat_of_frame: Option<Seat> = None;
         for target in targets.get(&frame).into_iter().flatten() {
             let place = (target.id, target.part);
             let Some(gathering) = self.gathering.get_mut(&place) else { continue };
-            let from = plain.get(target.at as usize..target.at as usize + target.bytes as usize);
+            let range = target.at as usize..(target.at as usize).saturating_add(target.bytes as usize);
             let to = usize::try_from(target.to).ok();
             let whole = usize::try_from(gathering.bytes).ok();
-            let (Some(from), Some(to), Some(whole)) = (from, to, whole) else {
+            let (Some(from), Some(to), Some(whole)) = (plain.get(range.clone()), to, whole) else {
                 gathering.damaged = true;
                 continue;
             };
             if gathering.damaged {
+                continue;
+            }
+            if from.len() == whole {
+                // A small file lies in the frame as it is to be sent: it is sent from there, and its seat is the frame's.
+                let enter = || self.room.enter_shared(plain.len() as u64);
+                let seat = seat_of_frame.get_or_insert_with(enter).clone();
+                if let Some(gathering) = self.gathering.remove(&place) {
+                    self.deliver_if_right(pack, &gathering, plain.slice(range), &seat);
+                }
                 continue;
             }
             let room = self.room;
@@ -355,29 +366,37 @@ impl<'a, C: Catalog, D: Deliver> Reader<'a, C, D> {
                 self.finish(pack, place);
             }
         }
+        // Only now: this thread may have waited for room itself, which nobody but the others could give back.
+        if let Some(seat) = seat_of_frame {
+            seat.leave();
+        }
     }
 
     /// Delivers a body that has all its bytes, if they are the right ones.
     fn finish(&mut self, pack: u32, place: (u64, u32)) {
-        let Some(gathering) = self.gathering.remove(&place) else { return };
-        let (body, mut seat) = gathering.buffer.unwrap_or_else(|| {
+        let Some(mut gathering) = self.gathering.remove(&place) else { return };
+        let (body, seat) = gathering.buffer.take().unwrap_or_else(|| {
             let bytes = usize::try_from(gathering.bytes).unwrap_or(0);
             (cleared(self.room.buffer(bytes), &gathering.holes), self.room.enter(gathering.bytes))
         });
+        if self.deliver_if_right(pack, &gathering, self.room.body(body), &seat) {
+            seat.leave();
+        }
+    }
+
+    fn deliver_if_right(&mut self, pack: u32, gathering: &Gathering, body: Bytes, seat: &Seat) -> bool {
         if crc64(&body) != gathering.crc64 {
             let what = "the bytes of a body have another checksum than the source had".to_owned();
-            return self.find(pack, None, what, keys(&gathering.goals));
+            self.find(pack, None, what, keys(&gathering.goals));
+            return false;
         }
-        seat.leave();
-        let body = self.room.body(body);
-        let mut seat = Some(seat);
         for goal in gathering.goals.iter().filter(|goal| goal.lacks(gathering.part)) {
-            let seat = seat.take().unwrap_or_else(|| self.leaving(0));
             match &goal.upload {
-                None => self.deliver.whole(&goal.wanted, body.clone(), seat),
-                Some(upload) => self.deliver.part(upload, gathering.part, body.clone(), seat),
+                None => self.deliver.whole(&goal.wanted, body.clone(), seat.clone()),
+                Some(upload) => self.deliver.part(upload, gathering.part, body.clone(), seat.clone()),
             }
         }
+        true
     }
 
     /// A frame is lost: so is every body that needs it.

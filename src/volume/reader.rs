@@ -367,6 +367,12 @@ pub struct Plain {
     from: usize,
 }
 
+impl AsRef<[u8]> for Plain {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl std::ops::Deref for Plain {
     type Target = [u8];
 
