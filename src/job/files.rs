@@ -1,7 +1,7 @@
 //! Files beside the database: reports, certificates. Each is whole or absent.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::digest::{Sha256, Sha256Stream};
 use crate::job::Error;
@@ -28,23 +28,62 @@ pub fn replace_file<T, E: From<Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, WrittenFile), E> {
-    let at = |doing| move |source| Error::File { path: path.to_owned(), doing, source };
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = Path::new(&part);
-    match fs.remove_file(part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove what is left of")(error).into()),
-        _ => {}
+    let mut replacing = Replacing::begin(fs, path)?;
+    let value = write(&mut replacing)?;
+    Ok((value, replacing.commit()?))
+}
+
+/// A file that is written under another name until it is whole.
+pub struct Replacing<'f> {
+    fs: &'f dyn Fs,
+    path: PathBuf,
+    part: PathBuf,
+    out: Out,
+}
+
+impl<'f> Replacing<'f> {
+    /// Begins one that is to be at `path`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn begin(fs: &'f dyn Fs, path: &Path) -> Result<Self, Error> {
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let at = |doing| move |source| Error::File { path: path.to_owned(), doing, source };
+        match fs.remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove what is left of")(error)),
+            _ => {}
+        }
+        let file = fs.create_new(&part, Access::Buffered).map_err(at("create"))?;
+        let out = Out { file, offset: 0, buffer: Vec::with_capacity(BUFFER_BYTES), digest: Sha256Stream::new() };
+        Ok(Self { fs, path: path.to_owned(), part, out })
     }
-    let file = fs.create_new(part, Access::Buffered).map_err(at("create"))?;
-    let mut out = Out { file, offset: 0, buffer: Vec::with_capacity(BUFFER_BYTES), digest: Sha256Stream::new() };
-    let value = write(&mut out)?;
-    out.flush().map_err(at("write"))?;
-    out.file.sync_data().map_err(at("sync"))?;
-    fs.rename_replace(part, path).map_err(at("put in place"))?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs.sync_dir(dir).map_err(at("sync the directory of"))?;
-    Ok((value, WrittenFile { bytes: out.offset, sha256: out.digest.finish() }))
+
+    /// Puts it in the place of what was there.
+    ///
+    /// # Errors
+    /// Those of the file system; what was there is then there still.
+    pub fn commit(mut self) -> Result<WrittenFile, Error> {
+        let path = &self.path;
+        let at = |doing| move |source| Error::File { path: path.to_owned(), doing, source };
+        self.out.flush().map_err(at("write"))?;
+        self.out.file.sync_data().map_err(at("sync"))?;
+        self.fs.rename_replace(&self.part, path).map_err(at("put in place"))?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.fs.sync_dir(dir).map_err(at("sync the directory of"))?;
+        Ok(WrittenFile { bytes: self.out.offset, sha256: self.out.digest.finish() })
+    }
+}
+
+impl Write for Replacing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Makes a directory, and those above it, unless it is there.

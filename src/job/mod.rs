@@ -53,7 +53,7 @@ pub use convert::{job_pack, pack_close, volume_pack};
 pub use custody::{Endpoint, Event};
 pub use entry::{Facts, Inode, Known, KnownProblem, Placed, Read, State, Stored, Work};
 pub use error::Error;
-pub use files::{WrittenFile, ensure_dir, replace_file};
+pub use files::{Replacing, WrittenFile, ensure_dir, replace_file};
 pub use forget::Due;
 pub use journal::{Effort, Journal, Notable};
 pub use ledger::{Count, Excluded, Ledger};

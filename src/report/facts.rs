@@ -147,6 +147,16 @@ impl Facts {
     /// # Errors
     /// When the database fails.
     pub fn gather(job: &Job, stage: Stage, now: Timestamp) -> Result<Self, Error> {
+        Self::gather_beside(job, stage, now, |_, _| Ok(()))
+    }
+
+    /// Gathers the facts, and hands every entry with its grade to `each` in the same pass.
+    pub(super) fn gather_beside(
+        job: &Job,
+        stage: Stage,
+        now: Timestamp,
+        mut each: impl FnMut(&crate::job::Listed, &Grade) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let mut volumes = volumes(job)?;
         for volume in &mut volumes {
             let (entries, not_arrived) = job.not_arrived(volume.row.volume.number)?;
@@ -155,7 +165,7 @@ impl Facts {
         let mut lists = Lists::default();
         each_graded(job, stage, &volumes, |listed, grade| {
             lists.take(&listed.path, listed.entry.facts.size, grade);
-            Ok(())
+            each(listed, grade)
         })?;
         job.loose_problems(|problem| lists.take_loose(&problem.path, Reason::of(problem)))?;
         Self::with(job, stage, now, volumes, lists)

@@ -1,5 +1,6 @@
 //! Lists with one line per entry: CSV, JSON lines, sha256sum, Parquet. Streamed.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use serde::Serialize;
@@ -88,68 +89,104 @@ impl Line {
     }
 }
 
+/// A list that is being written, line by line.
+pub(super) struct List<'o> {
+    lines: u64,
+    out: Lines<'o>,
+}
+
+enum Lines<'o> {
+    Csv { is_success: bool, out: Box<csv::Writer<&'o mut dyn Write>> },
+    Json(&'o mut dyn Write),
+    Parquet(Box<super::parquet::Table<'o>>),
+    Sums(&'o mut dyn Write),
+}
+
+impl<'o> List<'o> {
+    /// A list with no lines yet.
+    pub(super) fn begin(format: Format, out: &'o mut dyn Write) -> Result<Self, Error> {
+        let out = match format {
+            Format::SuccessCsv | Format::FailureCsv => {
+                let is_success = format == Format::SuccessCsv;
+                let mut csv = csv::WriterBuilder::new().has_headers(false).flexible(false).from_writer(out);
+                csv.write_record(header(is_success)).map_err(render)?;
+                Lines::Csv { is_success, out: Box::new(csv) }
+            }
+            Format::JsonLines => Lines::Json(out),
+            Format::Parquet => Lines::Parquet(Box::new(super::parquet::Table::new(out)?)),
+            Format::Sha256Sum => Lines::Sums(out),
+        };
+        Ok(Self { lines: 0, out })
+    }
+
+    /// Takes an entry, if it belongs into this list.
+    pub(super) fn take(&mut self, listed: &Listed, grade: &Grade) -> Result<(), Error> {
+        match &mut self.out {
+            Lines::Csv { is_success, .. } if grade.failure.is_none() != *is_success => Ok(()),
+            Lines::Sums(out) => {
+                let Some(read) = &listed.read else { return Ok(()) };
+                if listed.entry.facts.entry_type != EntryType::File {
+                    return Ok(());
+                }
+                self.lines += 1;
+                out.write_all(&sum_line(&read.sha256, &listed.path)).map_err(Error::Output)
+            }
+            _ => self.put(&Line::of(listed, grade)),
+        }
+    }
+
+    /// Takes a path that could not even be looked at, if it belongs into this list.
+    pub(super) fn take_loose(&mut self, problem: &Problem) -> Result<(), Error> {
+        match self.out {
+            Lines::Sums(_) | Lines::Csv { is_success: true, .. } => Ok(()),
+            _ => self.put(&Line::without_entry(problem)),
+        }
+    }
+
+    fn put(&mut self, line: &Line) -> Result<(), Error> {
+        self.lines += 1;
+        match &mut self.out {
+            Lines::Csv { out, .. } => {
+                out.write_record(record(line).iter().map(|field| field.as_bytes())).map_err(render)
+            }
+            Lines::Json(out) => {
+                serde_json::to_writer(&mut *out, line).map_err(render)?;
+                out.write_all(b"\n").map_err(Error::Output)
+            }
+            Lines::Parquet(table) => table.add(line),
+            Lines::Sums(_) => Ok(()),
+        }
+    }
+
+    /// Ends the list; gives how many lines it has, headers not counted.
+    pub(super) fn finish(self) -> Result<u64, Error> {
+        match self.out {
+            Lines::Csv { mut out, .. } => out.flush().map_err(Error::Output)?,
+            Lines::Parquet(table) => table.finish()?,
+            Lines::Json(_) | Lines::Sums(_) => {}
+        }
+        Ok(self.lines)
+    }
+}
+
 /// Writes a list of all entries that exist at the source, and, where failures are listed, of the paths that could not even be
 /// looked at. Gives how many lines it has, headers not counted.
 ///
 /// # Errors
 /// When the database or `out` fails.
 pub fn write_list(job: &Job, stage: Stage, format: Format, out: &mut dyn Write) -> Result<u64, Error> {
-    let volumes = volumes(job)?;
-    let mut count = 0;
-    match format {
-        Format::SuccessCsv | Format::FailureCsv => {
-            let is_success = format == Format::SuccessCsv;
-            let mut csv = csv::WriterBuilder::new().has_headers(false).flexible(false).from_writer(out);
-            csv.write_record(header(is_success)).map_err(render)?;
-            let mut each = |line: Line| {
-                count += 1;
-                csv.write_record(record(&line)).map_err(render)
-            };
-            each_graded(job, stage, &volumes, |listed, grade| {
-                if grade.failure.is_none() == is_success { each(Line::of(listed, grade)) } else { Ok(()) }
-            })?;
-            if !is_success {
-                each_loose(job, each)?;
-            }
-            csv.flush().map_err(Error::Output)?;
-        }
-        Format::JsonLines => {
-            let mut each = |line: Line| {
-                count += 1;
-                serde_json::to_writer(&mut *out, &line).map_err(render)?;
-                out.write_all(b"\n").map_err(Error::Output)
-            };
-            each_graded(job, stage, &volumes, |listed, grade| each(Line::of(listed, grade)))?;
-            each_loose(job, each)?;
-        }
-        Format::Parquet => {
-            let mut table = super::parquet::Table::new(out)?;
-            let mut each = |line: Line| {
-                count += 1;
-                table.add(&line)
-            };
-            each_graded(job, stage, &volumes, |listed, grade| each(Line::of(listed, grade)))?;
-            each_loose(job, each)?;
-            table.finish()?;
-        }
-        Format::Sha256Sum => each_graded(job, stage, &volumes, |listed, _| {
-            let Some(read) = &listed.read else { return Ok(()) };
-            if listed.entry.facts.entry_type != EntryType::File {
-                return Ok(());
-            }
-            count += 1;
-            out.write_all(&sum_line(&read.sha256, &listed.path)).map_err(Error::Output)
-        })?,
-    }
-    Ok(count)
+    let mut list = List::begin(format, out)?;
+    each_graded(job, stage, &volumes(job)?, |listed, grade| list.take(listed, grade))?;
+    each_loose(job, |problem| list.take_loose(problem))?;
+    list.finish()
 }
 
 /// Hands every path that could not even be looked at to `each`.
-fn each_loose(job: &Job, mut each: impl FnMut(Line) -> Result<(), Error>) -> Result<(), Error> {
+pub(super) fn each_loose(job: &Job, mut each: impl FnMut(&Problem) -> Result<(), Error>) -> Result<(), Error> {
     let mut outcome = Ok(());
     job.loose_problems(|problem| {
         if outcome.is_ok() {
-            outcome = each(Line::without_entry(problem));
+            outcome = each(problem);
         }
     })?;
     outcome
@@ -161,21 +198,21 @@ fn header(is_success: bool) -> Vec<&'static str> {
     common.iter().chain(more).copied().collect()
 }
 
-fn record(line: &Line) -> Vec<String> {
-    let mut fields = vec![
-        line.path.clone(),
-        line.entry_type.to_owned(),
-        line.bytes.to_string(),
-        line.modified.clone(),
-        line.sha256.clone(),
-        line.crc64nvme.clone(),
-        line.volumes.clone(),
-        line.key.clone(),
-        line.etag.clone(),
-        line.evidence.to_owned(),
+fn record(line: &Line) -> Vec<Cow<'_, str>> {
+    let mut fields: Vec<Cow<'_, str>> = vec![
+        line.path.as_str().into(),
+        line.entry_type.into(),
+        line.bytes.to_string().into(),
+        line.modified.as_str().into(),
+        line.sha256.as_str().into(),
+        line.crc64nvme.as_str().into(),
+        line.volumes.as_str().into(),
+        line.key.as_str().into(),
+        line.etag.as_str().into(),
+        line.evidence.into(),
     ];
     if let (Some(failure), Some(reason)) = (line.failure, &line.reason) {
-        fields.extend([failure.to_owned(), reason.clone()]);
+        fields.extend([Cow::from(failure), Cow::from(reason.as_str())]);
     }
     fields
 }
@@ -203,11 +240,9 @@ fn sum_line(sha256: &[u8; 32], path: &[u8]) -> Vec<u8> {
 
 /// Lower-case hex digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 pub(super) fn render(error: impl std::error::Error + Send + Sync + 'static) -> Error {

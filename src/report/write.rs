@@ -9,15 +9,20 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::digest::{Sha256, sha256};
-use crate::job::{Job, REPORT_DIR, ensure_dir, replace_file};
+use crate::job::{Job, REPORT_DIR, Replacing, WrittenFile, ensure_dir, replace_file};
 use crate::report::error::At;
 use crate::report::json::ReportFile;
-use crate::report::lines::{Format, hex, write_list};
+use crate::report::lines::{Format, List, each_loose, hex};
 use crate::report::{Error, Facts, Outcome, Stage, render_html, render_json, render_text};
 use crate::sys::{Access, Fs};
 
 /// Largest report document that is read back. Unit: bytes. One volume takes about 600 bytes in it.
 const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
+
+/// Endings of the lists.
+const SUCCESS: &str = "-success.csv";
+const FAILURE: &str = "-failure.csv";
+const SUMS: &str = ".sha256";
 
 /// A report that was written.
 #[derive(Debug)]
@@ -51,12 +56,22 @@ pub fn write_reports(job: &Job, fs: &dyn Fs, stage: Stage, now: Timestamp) -> Re
     let dir = job.dir().join(REPORT_DIR);
     ensure_dir(fs, &dir)?;
     let name = |ending: &str| format!("{}{ending}", stage.name());
-    let facts = Facts::gather(job, stage, now)?;
+    // One pass for the facts and all lists: reading an entry out of the database costs more than all its lines.
+    let begin = |ending: &str| Replacing::begin(fs, &dir.join(name(ending)));
+    let (mut success, mut failure, mut sums) = (begin(SUCCESS)?, begin(FAILURE)?, begin(SUMS)?);
+    let mut lists = [
+        List::begin(Format::SuccessCsv, &mut success)?,
+        List::begin(Format::FailureCsv, &mut failure)?,
+        List::begin(Format::Sha256Sum, &mut sums)?,
+    ];
+    let facts = Facts::gather_beside(job, stage, now, |listed, grade| {
+        lists.iter_mut().try_for_each(|list| list.take(listed, grade))
+    })?;
+    each_loose(job, |problem| lists.iter_mut().try_for_each(|list| list.take_loose(problem)))?;
+    let lines = lists.into_iter().map(List::finish).collect::<Result<Vec<_>, _>>()?;
     let mut files = Vec::new();
-    let lists =
-        [("-success.csv", Format::SuccessCsv), ("-failure.csv", Format::FailureCsv), (".sha256", Format::Sha256Sum)];
-    for (ending, format) in lists {
-        files.push(replace(fs, &dir, &name(ending), |out| write_list(job, stage, format, out))?);
+    for ((ending, file), lines) in [(SUCCESS, success), (FAILURE, failure), (SUMS, sums)].into_iter().zip(lines) {
+        files.push(report_file(&name(ending), lines, &file.commit()?));
     }
     for (ending, text) in [(".txt", render_text(&facts)), (".html", render_html(&facts))] {
         files.push(replace(fs, &dir, &name(ending), |out| {
@@ -113,5 +128,9 @@ pub(super) fn replace(
     write: impl FnOnce(&mut dyn Write) -> Result<u64, Error>,
 ) -> Result<ReportFile, Error> {
     let (lines, written) = replace_file(fs, &dir.join(name), write)?;
-    Ok(ReportFile { name: name.to_owned(), bytes: written.bytes, lines, sha256: hex(&written.sha256) })
+    Ok(report_file(name, lines, &written))
+}
+
+fn report_file(name: &str, lines: u64, written: &WrittenFile) -> ReportFile {
+    ReportFile { name: name.to_owned(), bytes: written.bytes, lines, sha256: hex(&written.sha256) }
 }

@@ -138,7 +138,8 @@ fn facts_at(link: PathBuf) -> DeviceFacts {
         serial: text(&whole.join("device/serial"))
             .or_else(|| text(&whole.join("serial")))
             .or_else(|| page_80(&whole.join("device/vpd_pg80"))),
-        rotational: flag("queue/rotational"),
+        // A virtual disk says that it spins unless its host was told otherwise, which nobody does.
+        rotational: flag("queue/rotational").filter(|_| !is_virtual(&whole)),
         removable: flag("removable"),
         size_bytes: text(&whole.join("size"))
             .and_then(|sectors| sectors.parse::<u64>().ok())
@@ -148,6 +149,12 @@ fn facts_at(link: PathBuf) -> DeviceFacts {
             .filter(|_| whole.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mmcblk")))
             .map(|bytes| bytes != "0"),
     }
+}
+
+/// Whether a drive is one that a hypervisor makes up; what is behind it only the host knows.
+fn is_virtual(whole: &Path) -> bool {
+    let bus = std::fs::canonicalize(whole.join("device/subsystem"));
+    bus.is_ok_and(|bus| bus.file_name().is_some_and(|name| name == "virtio" || name == "xen"))
 }
 
 /// Contents of a small file, trimmed; `None` if unreadable or empty.
@@ -197,6 +204,21 @@ mod tests {
             secure_discard: None,
         };
         assert_eq!(facts_at(part), expected);
+    }
+
+    #[test]
+    fn what_a_virtual_disk_says_of_spinning_is_not_believed() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for (bus, expected) in [("virtio", None), ("scsi", Some(true))] {
+            let drive = root.path().join(bus).join("vdx");
+            std::fs::create_dir_all(drive.join("queue")).expect("folders");
+            std::fs::create_dir_all(drive.join("device")).expect("folders");
+            std::fs::create_dir_all(root.path().join("bus").join(bus)).expect("folders");
+            std::fs::write(drive.join("queue/rotational"), "1\n").expect("a file");
+            std::os::unix::fs::symlink(root.path().join("bus").join(bus), drive.join("device/subsystem"))
+                .expect("a link");
+            assert_eq!(facts_at(drive).rotational, expected, "{bus}");
+        }
     }
 
     #[test]
