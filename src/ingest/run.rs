@@ -23,8 +23,8 @@ use crate::job::Journal;
 use crate::sys::World;
 use crate::sys::process::StopFlag;
 
-/// Frames being read and opened, requests, the job's cache: seen as 80 to 121 MiB beside the bodies. Unit: bytes.
-const BESIDE_BODIES_BYTES: u64 = 128 << 20;
+/// Frames being read and opened, requests, the job's cache: seen as 80 to 156 MiB beside the bodies. Unit: bytes.
+const BESIDE_BODIES_BYTES: u64 = 176 << 20;
 /// Most times everything is gone through in one run.
 const ROUNDS_MAX: u32 = 3;
 
