@@ -160,22 +160,26 @@ fn the_mount_was_missing_and_it_exited_0() {
     assert!(said.err.contains("is empty") && said.err.contains("mounted"), "{}", said.err);
 }
 
-#[test]
-fn one_bad_block_and_the_rest_is_gone() {
-    let bench = Bench::new();
-    tree::make(&bench.path("source"), 20 << 20);
-    bench.run(0, &["stage", "@source", "--volume", "@a", "--job", "@job", "--unlock-code-file", "@code"]);
-    let whole = |said: &crate::program::Said| -> u64 {
-        serde_json::from_str::<serde_json::Value>(&said.out).unwrap()["files_whole"].as_u64().unwrap()
-    };
-    let before = whole(&bench.run(0, &["verify", "@a", "--unlock-code-file", "@code", "--json"]));
+/// Breaks the block in the middle of the first pack of volume a; what verify says then.
+fn verify_with_a_bad_block(bench: &Bench) -> serde_json::Value {
     let pack = bench.path("a/packmule/packs/00000001.pack");
     let mut bytes = fs::read(&pack).unwrap();
     let at = bytes.len() / 2 / 4096 * 4096;
     bytes[at..at + 4096].fill(0xA5);
     fs::write(&pack, bytes).unwrap();
     let said = bench.run(4, &["verify", "@a", "--unlock-code-file", "@code", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    serde_json::from_str(&said.out).unwrap()
+}
+
+#[test]
+fn one_bad_block_and_the_rest_is_gone() {
+    let bench = Bench::new();
+    tree::make(&bench.path("source"), 20 << 20);
+    bench.run(0, &["stage", "@source", "--volume", "@a", "--job", "@job", "--unlock-code-file", "@code"]);
+    let whole = |report: &serde_json::Value| report["files_whole"].as_u64().unwrap();
+    let undamaged = bench.run(0, &["verify", "@a", "--unlock-code-file", "@code", "--json"]);
+    let before = whole(&serde_json::from_str(&undamaged.out).unwrap());
+    let report = verify_with_a_bad_block(&bench);
     let lost: std::collections::BTreeSet<String> = report["findings"]
         .as_array()
         .unwrap()
@@ -190,7 +194,7 @@ fn one_bad_block_and_the_rest_is_gone() {
     }
     assert!(!lost.is_empty(), "{report:#}");
     assert_eq!(
-        whole(&said) + lost.len() as u64,
+        whole(&report) + lost.len() as u64,
         before,
         "every other file is whole, and every lost one named: {report:#}"
     );
@@ -209,13 +213,7 @@ fn one_bad_block_under_small_files_costs_them_and_no_others_and_repair_brings_th
         fs::write(bench.path("source").join(format!("f{number}")), tree::noise(number, 9000)).unwrap();
     }
     bench.run(0, &["stage", "@source", "--volume", "@a", "--job", "@job", "--unlock-code-file", "@code"]);
-    let pack = bench.path("a/packmule/packs/00000001.pack");
-    let mut bytes = fs::read(&pack).unwrap();
-    let at = bytes.len() / 2 / 4096 * 4096;
-    bytes[at..at + 4096].fill(0xA5);
-    fs::write(&pack, bytes).unwrap();
-    let said = bench.run(4, &["verify", "@a", "--unlock-code-file", "@code", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let report = verify_with_a_bad_block(&bench);
     let lost: usize = report["findings"]
         .as_array()
         .unwrap()
