@@ -80,7 +80,7 @@ pub fn dry_run(options: &Options, world: &World) -> Result<FillMap, Error> {
     for place in &options.volumes {
         volumes.push(shelf::look(job.as_ref(), world, place)?);
     }
-    let walk = super::walk_options(options);
+    let walk = super::round::walk_options(options);
     let mut survey = Survey::new(job, roots, Sampler::new(SAMPLE_BLOCKS, &*world.random))?;
     let mut failed = None;
     let totals = scan::walk(&survey.roots.clone(), &walk, |batch| match survey.take(&batch) {

@@ -24,6 +24,7 @@ use crate::stage::lanes::Room;
 use crate::stage::pace::Slowed;
 use crate::stage::rack::Rack;
 use crate::stage::readers::Readers;
+use crate::stage::seal::Seals;
 use crate::stage::shelf::Place;
 use crate::stage::worker::{self, Shared};
 use crate::stage::writer::FromWriter;
@@ -59,7 +60,7 @@ pub(super) enum ToEngine {
     /// Where a further volume is; `None`: there is none.
     Place(Option<Place>),
     /// A full volume is sealed, or was not.
-    Sealed(Result<Option<(u32, SealReport)>, Error>),
+    Sealed(u32, Result<Option<SealReport>, Error>),
     /// The run cannot go on.
     Fatal(Box<Error>),
     /// A worker has ended.
@@ -77,10 +78,8 @@ pub(super) struct Ran {
     pub(super) failed: Vec<(u32, crate::volume::Error)>,
     /// Problems met.
     pub(super) problems: u64,
-    /// Volumes that were full and are sealed.
-    pub(super) sealed: Vec<(u32, SealReport)>,
-    /// Why a full volume could not be sealed.
-    pub(super) seal_failure: Option<Error>,
+    /// What became of the volumes that were full.
+    pub(super) seals: Seals,
 }
 
 /// The engine's own state.
@@ -103,8 +102,7 @@ pub(super) struct Engine<'a> {
     pub(super) gauge: Gauge,
     pub(super) list: Option<Arc<FileList>>,
     pub(super) seals_left: usize,
-    pub(super) sealed: Vec<(u32, SealReport)>,
-    pub(super) seal_failure: Option<Error>,
+    pub(super) seals: Seals,
 }
 
 impl Engine<'_> {
@@ -174,8 +172,7 @@ impl Engine<'_> {
             out_of_volumes,
             failed: std::mem::take(&mut self.failed),
             problems: self.problems,
-            sealed: std::mem::take(&mut self.sealed),
-            seal_failure: self.seal_failure.take(),
+            seals: std::mem::take(&mut self.seals),
         })
     }
 
@@ -341,7 +338,7 @@ impl Engine<'_> {
             ToEngine::Compared(count, differing) => self.compared(count, differing)?,
             ToEngine::NeedVolume => self.next_volume(None)?,
             ToEngine::Place(place) => self.place(place)?,
-            ToEngine::Sealed(result) => self.seal_ended(result)?,
+            ToEngine::Sealed(volume, result) => self.seal_ended(volume, result)?,
             ToEngine::Fatal(error) => {
                 self.fatal.get_or_insert(*error);
                 self.shared.stop.set();

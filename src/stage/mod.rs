@@ -23,6 +23,7 @@ mod reader;
 mod readers;
 mod readme;
 mod repair;
+mod round;
 mod seal;
 mod shelf;
 mod small;
@@ -32,26 +33,21 @@ mod worker;
 mod wrap;
 mod writer;
 
-use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::census::{self, Merge, Top};
+use crate::census;
 use crate::crypto::{
-    KeyService, Recipients, RunKey, SlotRecipient, UnlockCode, identity_from_passphrase, identity_from_unlock_code,
+    KeyService, Recipients, SlotRecipient, UnlockCode, identity_from_passphrase, identity_from_unlock_code,
 };
 use crate::format::{FRAME_PLAIN_BYTES_DEFAULT, JobId, PACK_BYTES_DEFAULT};
-use crate::job::{Count, Job, Ledger, Run, State};
-use crate::scan::{FileList, Root, Selection, WalkOptions};
+use crate::job::{Count, Job, Ledger};
+use crate::scan::{FileList, Root, Selection};
 use crate::sys::World;
-use crate::sys::budget::MemoryBudget;
-use crate::sys::device;
-use crate::sys::pool::BufferPool;
 use crate::sys::process::{self, StopFlag};
-use crate::sys::throttle::Throttle;
-use crate::volume::{SealReport, WRITE_BYTES};
+use crate::volume::SealReport;
 
 pub use dry::{Fill, FillMap, dry_run};
 pub use error::Error;
@@ -167,6 +163,17 @@ impl Options {
     }
 }
 
+/// A volume that did not give back what was written.
+#[derive(Debug)]
+pub struct Liar {
+    /// Its number.
+    pub number: u32,
+    /// Where it is mounted.
+    pub root: PathBuf,
+    /// What was read.
+    pub error: crate::volume::Error,
+}
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -184,6 +191,8 @@ pub struct Outcome {
     pub is_stopped: bool,
     /// Volumes that failed, and why.
     pub failed: Vec<(u32, crate::volume::Error)>,
+    /// Volumes that did not give back what was written; what they lost is staged again, or pending.
+    pub lied: Vec<Liar>,
     /// Files on volumes that changed while they were read, and for which the rules of this run say that this is as expected.
     pub accepted: u64,
     /// Problems met in this run, those of paths without an entry among them.
@@ -192,60 +201,36 @@ pub struct Outcome {
 
 /// Stages. The same call again goes on where this one stopped.
 ///
+/// THE RULE FOR A DRIVE THAT LIED: a volume whose read-back gives anything else than was written is not sealed and takes
+/// nothing more. What it lost is known from the job database frame by frame, so exactly that is pending again, and a
+/// further round of the same engine puts it onto other volumes, before those are sealed. A round ends the run when no
+/// volume lied in it; a volume lies once only, so there are at most as many rounds as volumes, and one.
+///
 /// # Errors
 /// When the run cannot go on at all; trouble with single entries is in the ledger.
 pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Result<Outcome, Error> {
     let roots = Root::resolve_all(&options.sources)?;
     let mut job = open_job(&options, &roots, world)?;
     repair::take_back(&mut job, world, &options.repair, &*monitor)?;
-    let run = Arc::new(RunKey::fresh(&*world.random));
-    let wrap = wrap::Wrap::of(&job, &run, options.key_service.clone())?; // before any volume is touched
-    let started = Run {
-        id: run.run(),
-        command: "stage".to_owned(),
-        started: world.clock.now(),
-        ended: None,
-        outcome: None,
-        host: process::host_name(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    job.batch_durable(|tx| tx.put_run(&started))?;
-    job.batch(|tx| tx.retry_problems())?;
-    let (ran, volumes) = run_engine(&options, &mut job, world, &run, roots, wrap, &monitor)?;
-
-    let ledger = job.ledger()?;
-    let is_whole = ran.is_complete && ledger.state(State::Pending) == Count::default();
-    let mut sealed = ran.sealed;
-    if (is_whole && options.seals) || ran.out_of_volumes {
-        // A volume that failed in this run is poisoned for all of it: what its cache holds is unknown until it is recovered.
-        let failed = ran.failed.iter().map(|(number, _)| *number);
-        let done: HashSet<u32> = sealed.iter().map(|(number, _)| *number).chain(failed).collect();
-        let rest: Vec<_> = volumes.iter().filter(|volume| !done.contains(&volume.header().number)).collect();
-        sealed.extend(seal::all(&mut job, world, &run, &rest, &monitor, &options.stop)?);
+    let (mut sealed, mut failed, mut lied) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let mut outcome = round::round(&options, &mut job, world, &roots, &monitor)?;
+        sealed.append(&mut outcome.sealed);
+        failed.append(&mut outcome.failed);
+        let new = std::mem::take(&mut outcome.lied);
+        if new.is_empty() || options.stop.is_set() {
+            lied.extend(new);
+            return Ok(Outcome { sealed, failed, lied, ..outcome });
+        }
+        for liar in new {
+            let places = repair::take_back(&mut job, world, std::slice::from_ref(&liar.root), &*monitor)?;
+            if places == 0 {
+                // Its packs read well now, so nothing can be said to be lost; and it is not trusted with a seal unasked.
+                return Err(liar.error.into());
+            }
+            lied.push(liar);
+        }
     }
-    if let Some(error) = ran.seal_failure {
-        return Err(error);
-    }
-    let outcome = Outcome {
-        job: job.id(),
-        needs_volume: ran.out_of_volumes.then(|| ledger.state(State::Pending)),
-        ledger,
-        sealed,
-        is_complete: is_whole,
-        is_stopped: options.stop.is_set(),
-        failed: ran.failed,
-        problems: ran.problems,
-        accepted: accepted(&job, &options.moving)?,
-    };
-    let word = match &outcome {
-        outcome if outcome.is_complete => "complete",
-        outcome if outcome.is_stopped => "stopped",
-        outcome if outcome.needs_volume.is_some() => "needs a volume",
-        _ => "failed",
-    };
-    let ended = Run { ended: Some(world.clock.now()), outcome: Some(word.to_owned()), ..started };
-    job.batch_durable(|tx| tx.put_run(&ended))?;
-    Ok(outcome)
 }
 
 /// Changed files that the rules accept.
@@ -281,137 +266,4 @@ fn open_job(options: &Options, roots: &[Root], world: &World) -> Result<Job, Err
     }
     job.batch_durable(|tx| recipients.iter().try_for_each(|recipient| tx.add_recipient_as(recipient)))?;
     Ok(job)
-}
-
-/// How the sources are walked.
-fn walk_options(options: &Options) -> WalkOptions {
-    WalkOptions {
-        threads: options.threads.max(1),
-        one_file_system: options.one_file_system,
-        selection: options.selection.clone(),
-        follow_links: options.follow_links,
-        list: options.list.clone(),
-        own_output: shelf::own_output(&options.volumes, &options.job),
-        stop: options.stop.clone(),
-    }
-}
-
-/// The volumes that were named, none of them open yet.
-fn rack(
-    options: &Options,
-    world: &World,
-    run: &Arc<RunKey>,
-    wrap: wrap::Wrap,
-    monitor: &Arc<dyn Monitor>,
-    to_engine: &crossbeam_channel::Sender<engine::ToEngine>,
-) -> rack::Rack {
-    rack::Rack {
-        world: world.clone(),
-        run: Arc::clone(run),
-        wrap,
-        monitor: Arc::clone(monitor),
-        engine: to_engine.clone(),
-        pack_bytes_max: options.pack_bytes_max,
-        frame_bytes: options.frame_bytes,
-        compression: options.compression,
-        carries: options.self_carrying,
-        next: options.next_volume.clone(),
-        waiting: options.volumes.iter().cloned().collect(),
-        seen: HashSet::new(),
-        volumes: Vec::new(),
-    }
-}
-
-/// What the workers share.
-fn shared(
-    options: &Options,
-    world: &World,
-    pool: Arc<BufferPool>,
-    monitor: &Arc<dyn Monitor>,
-    to_engine: crossbeam_channel::Sender<engine::ToEngine>,
-) -> Result<Arc<worker::Shared>, Error> {
-    let cpus = rayon::ThreadPoolBuilder::new().num_threads(options.threads.max(1)).build();
-    Ok(Arc::new(worker::Shared {
-        lanes: lanes::Lanes::default(),
-        pool,
-        cpus: cpus.map_err(|error| Error::Thread(std::io::Error::other(error)))?,
-        monitor: Arc::clone(monitor),
-        engine: to_engine,
-        stop: options.stop.clone(),
-        frame_bytes: options.frame_bytes,
-        owners: crate::sys::owners::Owners::of_this_machine(),
-        moving: options.moving.clone(),
-        throttle: options.read_rate_max.map(Throttle::new),
-        clock: Arc::clone(&world.clock),
-    }))
-}
-
-fn run_engine(
-    options: &Options,
-    job: &mut Job,
-    world: &World,
-    run: &Arc<RunKey>,
-    roots: Vec<Root>,
-    wrap: wrap::Wrap,
-    monitor: &Arc<dyn Monitor>,
-) -> Result<(engine::Ran, Vec<crate::volume::Volume>), Error> {
-    let buffer = options.frame_bytes as usize + 4096;
-    // One by one, the next volume is begun while the last packs of a full one are written.
-    let at_once = if options.one_by_one { 2 } else { options.volumes.len() };
-    let lanes_bytes = (at_once * 2 * WRITE_BYTES) as u64;
-    let needed_bytes = 4 * buffer as u64 + lanes_bytes;
-    if options.memory_bytes < needed_bytes {
-        return Err(Error::Memory { budget_bytes: options.memory_bytes, needed_bytes });
-    }
-    let budget = Arc::new(MemoryBudget::new(options.memory_bytes - lanes_bytes));
-    let (to_engine, inbox) = engine::inbox();
-    let mut rack = rack(options, world, run, wrap, monitor, &to_engine);
-    let first = rack.open_first(job, options.one_by_one)?;
-    let shared = shared(options, world, BufferPool::new(budget, buffer), monitor, to_engine)?;
-    let writers_left = first.len();
-    first.into_iter().for_each(|lane| shared.lanes.add(lane));
-    let walk = walk_options(options);
-    let media: Vec<device::Medium> = roots.iter().map(|root| device::medium(root.path())).collect();
-    let readers = readers::Readers::of(&media, options.threads, options.readers);
-    tracing::info!(?media, ?readers, "how the sources are read");
-    let tops = job
-        .sources()?
-        .into_iter()
-        .zip(&roots)
-        .map(|(source, root)| Top { root: root.clone(), entry: source.id, prefix: source.root.prefix })
-        .collect();
-    let mut merge = Merge::new(tops, options.special_files);
-    merge.by_content = options.by_content;
-    let mut engine = engine::Engine {
-        job,
-        rack,
-        shared: Arc::clone(&shared),
-        merge,
-        gather: item::Gather::new(options.frame_bytes),
-        readers,
-        outbox: VecDeque::new(),
-        writers_left,
-        inbox,
-        fatal: None,
-        failed: Vec::new(),
-        walked: None,
-        workers_left: 0,
-        problems: 0,
-        comparing: 0,
-        gauge: gauge::Gauge::default(),
-        list: options.list.clone(),
-        seals_left: 0,
-        sealed: Vec::new(),
-        seal_failure: None,
-    };
-    let result = engine.run(roots, walk);
-    if result.is_err() {
-        shared.lanes.abandon();
-        for lane in shared.lanes.all() {
-            lane.fail();
-            lane.finish();
-        }
-    }
-    let volumes = std::mem::take(&mut engine.rack.volumes);
-    result.map(|ran| (ran, volumes))
 }

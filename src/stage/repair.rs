@@ -12,8 +12,9 @@ use crate::stage::{Error, engine};
 use crate::sys::World;
 use crate::volume::{self, Step, Volume, pack_name};
 
-/// Looks through volumes and takes back what they no longer hold.
-pub(super) fn take_back(job: &mut Job, world: &World, dirs: &[PathBuf], monitor: &dyn Monitor) -> Result<(), Error> {
+/// Looks through volumes and takes back what they no longer hold. Says how many damaged places were found.
+pub(super) fn take_back(job: &mut Job, world: &World, dirs: &[PathBuf], monitor: &dyn Monitor) -> Result<usize, Error> {
+    let mut places = 0;
     for dir in dirs {
         let volume = Volume::open(Arc::clone(&world.fs), dir)?;
         let header = volume.header();
@@ -48,9 +49,10 @@ pub(super) fn take_back(job: &mut Job, world: &World, dirs: &[PathBuf], monitor:
             }
             Ok(due)
         })?;
+        places += damage.len();
         monitor.volume(number, &VolumeEvent::Repaired { damage, due });
     }
-    Ok(())
+    Ok(places)
 }
 
 /// Frames that are lost, as first index and first index after, and what was seen, one clause each.

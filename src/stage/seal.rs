@@ -7,16 +7,61 @@ use std::sync::Arc;
 use crate::crypto::{RunKey, SigningKey};
 use crate::format::record::Record;
 use crate::job::Job;
-use crate::stage::Error;
 use crate::stage::convert::volume_pack;
 use crate::stage::monitor::{Monitor, VolumeEvent};
 use crate::stage::shelf::record_seal;
+use crate::stage::{Error, Liar, engine};
 use crate::sys::process::{self, StopFlag};
 use crate::sys::{World, device};
-use crate::volume::{ManifestWriter, SealBy, SealReport, Volume, read_custody, seal, write_custody};
+use crate::volume::{self, ManifestWriter, SealBy, SealReport, Volume, read_custody, seal, write_custody};
 
 /// Files of one volume read back at a time, where the drive does not spin.
 const READERS_MAX: usize = 4;
+
+/// What became of volumes that were to be sealed.
+#[derive(Debug, Default)]
+pub(super) struct Seals {
+    /// Sealed ones.
+    pub(super) done: Vec<(u32, SealReport)>,
+    /// Those that did not give back what was written.
+    pub(super) lied: Vec<Liar>,
+    /// Why another could not be sealed.
+    pub(super) failure: Option<Error>,
+}
+
+impl Seals {
+    /// Keeps and tells how the sealing of one volume ended.
+    pub(super) fn take(
+        &mut self,
+        job: &mut Job,
+        world: &World,
+        volume: &Volume,
+        result: Result<Option<SealReport>, Error>,
+        monitor: &dyn Monitor,
+    ) -> Result<(), Error> {
+        let number = volume.header().number;
+        match result {
+            Ok(None) => {}
+            Ok(Some(report)) => {
+                record_seal(job, volume, world.clock.now(), &report.sealed)?;
+                monitor.volume(number, &VolumeEvent::Sealed(Box::new(report.clone())));
+                self.done.push((number, report));
+            }
+            Err(error) => {
+                monitor.volume(number, &VolumeEvent::Failed { reason: engine::chain(&error) });
+                match error {
+                    Error::Volume(error @ volume::Error::ReadBack { .. }) => {
+                        let root = volume.root();
+                        let root = root.parent().unwrap_or(root).to_owned();
+                        self.lied.push(Liar { number, root, error });
+                    }
+                    error => drop(self.failure.get_or_insert(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Seals volumes side by side; each has its own reader of the job database. Volumes without packs stay open.
 pub(super) fn all(
@@ -26,13 +71,14 @@ pub(super) fn all(
     volumes: &[&Volume],
     monitor: &Arc<dyn Monitor>,
     stop: &StopFlag,
-) -> Result<Vec<(u32, SealReport)>, Error> {
+    seals: &mut Seals,
+) -> Result<(), Error> {
     for volume in volumes {
         record_staged(job, world, volume)?;
     }
     let dir = job.dir().to_owned();
     let key = job.signing_key().cloned();
-    let results: Vec<Result<Option<(u32, SealReport)>, Error>> = std::thread::scope(|scope| {
+    let results: Vec<Result<Option<SealReport>, Error>> = std::thread::scope(|scope| {
         let threads: Vec<_> = volumes
             .iter()
             .map(|volume| scope.spawn(|| one(&dir, world, run, volume, key.as_deref(), &**monitor, stop)))
@@ -40,19 +86,7 @@ pub(super) fn all(
         let joined = threads.into_iter().map(|thread| thread.join());
         joined.map(|result| result.unwrap_or(Err(Error::Engine("a seal panicked")))).collect()
     });
-    let mut reports = Vec::new();
-    let mut failed = None;
-    for (volume, result) in volumes.iter().zip(results) {
-        match result {
-            Ok(None) => {}
-            Ok(Some((number, report))) => {
-                record(job, world, volume, &report, &**monitor)?;
-                reports.push((number, report));
-            }
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    failed.map_or(Ok(reports), Err)
+    volumes.iter().zip(results).try_for_each(|(volume, result)| seals.take(job, world, volume, result, &**monitor))
 }
 
 /// Says in the log that the volume is filled, and puts the log on it: the seal vouches for it as it is then.
@@ -80,19 +114,6 @@ pub(super) fn put_log(job: &mut Job, volume: &Volume) -> Result<(), Error> {
     Ok(write_custody(volume, &log)?)
 }
 
-/// Keeps and tells that a volume is sealed.
-pub(super) fn record(
-    job: &mut Job,
-    world: &World,
-    volume: &Volume,
-    report: &SealReport,
-    monitor: &dyn Monitor,
-) -> Result<(), Error> {
-    record_seal(job, volume, world.clock.now(), &report.sealed)?;
-    monitor.volume(volume.header().number, &VolumeEvent::Sealed(Box::new(report.clone())));
-    Ok(())
-}
-
 /// Seals one volume; `None` when there is nothing on it, or the user stopped it.
 pub(super) fn one(
     dir: &Path,
@@ -102,7 +123,7 @@ pub(super) fn one(
     key: Option<&SigningKey>,
     monitor: &dyn Monitor,
     stop: &StopFlag,
-) -> Result<Option<(u32, SealReport)>, Error> {
+) -> Result<Option<SealReport>, Error> {
     let number = volume.header().number;
     let job = Job::open_read_only(dir)?;
     let packs: Vec<_> = job.packs(number)?.iter().map(volume_pack).collect();
@@ -121,9 +142,8 @@ pub(super) fn one(
     let spins = device::facts(volume.root()).rotational == Some(true);
     let readers = if spins { 1 } else { process::parallelism().min(READERS_MAX) };
     let by = SealBy { key, now: world.clock.now(), readers };
-    let report = seal(volume, &packs, &manifest, by, &|bytes| {
+    Ok(seal(volume, &packs, &manifest, by, &|bytes| {
         monitor.volume(number, &VolumeEvent::ReadBack { bytes });
         if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(report.map(|report| (number, report)))
+    })?)
 }

@@ -69,26 +69,14 @@ impl Engine<'_> {
         self.seals_left += 1;
         spawn("seal", move || {
             let result = seal::one(&dir, &world, &run, &lane.volume, key.as_deref(), &*monitor, &stop);
-            drop(engine.send(ToEngine::Sealed(result)));
+            drop(engine.send(ToEngine::Sealed(volume, result)));
         })
     }
 
     /// A volume that cannot be sealed ends the run with an error, but only after all others are safe.
-    pub(super) fn seal_ended(&mut self, result: Result<Option<(u32, SealReport)>, Error>) -> Result<(), Error> {
+    pub(super) fn seal_ended(&mut self, number: u32, result: Result<Option<SealReport>, Error>) -> Result<(), Error> {
         self.seals_left = self.seals_left.saturating_sub(1);
-        match result {
-            Ok(None) => {}
-            Ok(Some((number, report))) => {
-                if let Some(lane) = self.shared.lanes.of(number) {
-                    seal::record(self.job, &self.rack.world, &lane.volume, &report, &*self.rack.monitor)?;
-                }
-                self.sealed.push((number, report));
-            }
-            Err(error) => {
-                self.rack.monitor.message(&chain(&error));
-                self.seal_failure.get_or_insert(error);
-            }
-        }
-        Ok(())
+        let lane = self.shared.lanes.of(number).ok_or(Error::Engine("a seal of an unknown volume"))?;
+        self.seals.take(self.job, &self.rack.world, &lane.volume, result, &*self.rack.monitor)
     }
 }

@@ -50,30 +50,85 @@ fn repair_of_a_pack_that_is_gone_stages_all_of_it_again() {
     bench.assert_round_trip(&["@b"]);
 }
 
-/// A staging onto one drive that breaks by a rule, then the same with `--repair` and another drive.
-fn lies(rule: FaultRule, expect: &str) {
+/// A drive whose writes break by a rule, in a fresh scene.
+fn lying_drive(rule: FaultRule) -> (Scene, MemFs, FaultFs, World) {
     let scene = Scene::new();
     let mem: MemFs = scene.empty();
     scene.load(&mem);
     let lying = FaultFs::new(Arc::new(mem.clone()));
     lying.add(rule);
     let world = World { fs: Arc::new(lying.clone()), ..Scene::world(&mem, 5) };
-    let error = match stage(scene.options(&DRIVES[..1]), &world, Arc::new(Silent)) {
-        Err(error) => error,
-        Ok(outcome) => panic!("the lie went unnoticed: {outcome:#?}"),
-    };
+    (scene, mem, lying, world)
+}
+
+/// What the only volume that lied gave back.
+fn only_lie(outcome: &stage::Outcome) -> String {
+    let [liar] = &outcome.lied[..] else { panic!("one volume lied: {outcome:#?}") };
+    assert_eq!(liar.root, Path::new(DRIVES[0]));
+    liar.error.to_string()
+}
+
+/// A staging onto one drive that breaks by a rule, then the same with another drive.
+fn lies(rule: FaultRule, expect: &str) {
+    let (scene, mem, lying, world) = lying_drive(rule);
+    let outcome = stage(scene.options(&DRIVES[..1]), &world, Arc::new(Silent)).unwrap();
     lying.assert_all_exercised();
-    let below = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-    let text = below.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let text = only_lie(&outcome);
     assert!(text.contains(expect), "{text}");
+    assert!(!outcome.is_complete && outcome.needs_volume.is_some_and(|due| due.entries > 0), "{outcome:#?}");
     assert!(mem.stat(Path::new("/drive-1/packmule/SEALED")).is_err(), "nothing is sealed that was not read back");
-    let mut options = scene.options(&DRIVES[1..2]);
-    options.repair = vec![DRIVES[0].into()];
-    let outcome = stage(options, &Scene::world(&mem, 6), Arc::new(Silent)).unwrap();
-    assert!(outcome.is_complete, "{outcome:#?}");
+    let outcome = stage(scene.options(&DRIVES[..2]), &Scene::world(&mem, 6), Arc::new(Silent)).unwrap();
+    assert!(outcome.is_complete && outcome.lied.is_empty(), "{outcome:#?}");
     scene.assert_comes_back_from_damaged(&mem, &DRIVES[..2], expect);
     let outcome: stage::Outcome = scene.stage(&mem, 8, &DRIVES[..2], &Arc::default()).unwrap();
     assert!(outcome.is_complete, "the drive that lied takes nothing more, and nothing is left: {outcome:#?}");
+}
+
+fn a_write_to_the_first_drive_is_lost() -> FaultRule {
+    FaultRule::new(OpKind::Write, Fault::LoseWrite).path("/drive-1/packmule/packs/").nth(2)
+}
+
+#[test]
+fn what_a_lying_drive_lost_is_staged_on_the_next_drive_within_the_same_run() {
+    for one_by_one in [false, true] {
+        let (scene, mem, lying, world) = lying_drive(a_write_to_the_first_drive_is_lost());
+        let mut options = scene.options(&DRIVES);
+        options.one_by_one = one_by_one;
+        // All at once, every drive is sealed at the end but the one that lied; one after another, two are not begun.
+        let outcome = stage(options, &world, Arc::new(Silent)).unwrap();
+        lying.assert_all_exercised();
+        only_lie(&outcome);
+        if one_by_one {
+            assert!(outcome.is_complete, "{outcome:#?}");
+            let used = mem.stat(Path::new("/drive-2/packmule/packs")).is_ok();
+            let sealed: Vec<u32> = outcome.sealed.iter().map(|(number, _)| *number).collect();
+            assert!(used && sealed == [2], "exactly the next drive takes what was lost: {outcome:#?}");
+            scene.assert_comes_back_from_damaged(&mem, &DRIVES[..2], "one by one");
+        } else {
+            assert!(outcome.needs_volume.is_some() && outcome.sealed.len() == 2, "{outcome:#?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_lying_drive_lost_goes_onto_a_drive_that_is_brought_when_asked() {
+    let (scene, mem, lying, world) = lying_drive(a_write_to_the_first_drive_is_lost());
+    let mut options = scene.options(&DRIVES[..1]);
+    let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    options.next_volume = Some(Arc::new(move |wanted: &stage::Wanted| {
+        assert!(wanted.pending.entries > 0, "{wanted:?}");
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some(stage::Place { path: DRIVES[1].into(), limit_bytes: None })
+    }));
+    let outcome = stage(options, &world, Arc::new(Silent)).unwrap();
+    lying.assert_all_exercised();
+    only_lie(&outcome);
+    assert!(outcome.is_complete && outcome.needs_volume.is_none(), "{outcome:#?}");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert!(mem.stat(Path::new("/drive-1/packmule/SEALED")).is_err(), "the drive that lied is never sealed");
+    assert!(mem.stat(Path::new("/drive-2/packmule/SEALED")).is_ok());
+    scene.assert_comes_back_from_damaged(&mem, &DRIVES[..2], "a drive that was brought");
 }
 
 #[test]
