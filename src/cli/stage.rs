@@ -118,6 +118,9 @@ pub struct Args {
     /// A volume that was found damaged: exactly what it lost is staged again, onto the volumes of --volume; may be repeated
     #[arg(long, value_name = "DIR", help_heading = "How")]
     repair: Vec<PathBuf>,
+    /// Number of a volume that is gone for good: everything on it is staged again, onto the volumes of --volume; may be repeated
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..), help_heading = "How")]
+    lost: Vec<u32>,
     /// Fill volumes one after another, in the order given; each is read back while the next is filled
     #[arg(long, help_heading = "How")]
     one_by_one: bool,
@@ -234,6 +237,7 @@ fn options(args: &Args, stop: StopFlag) -> anyhow::Result<Options> {
     options.contact = (!args.contact.is_empty()).then(|| args.contact.join("\n"));
     options.self_carrying = args.self_carrying;
     options.repair.clone_from(&args.repair);
+    options.lost.clone_from(&args.lost);
     options.seals = !args.no_seal;
     options.stop = stop;
     Ok(options)
@@ -324,7 +328,10 @@ fn key_failure(path: &Path, what: &str, error: impl std::error::Error + Send + S
 pub(super) fn failure(error: stage::Error) -> Failure {
     use crate::volume::Error as VolumeError;
     let exit = match &error {
-        stage::Error::NoRecipient | stage::Error::Memory { .. } | stage::Error::OtherSources { .. } => Exit::Usage,
+        stage::Error::UnknownVolume { .. }
+        | stage::Error::NoRecipient
+        | stage::Error::Memory { .. }
+        | stage::Error::OtherSources { .. } => Exit::Usage,
         stage::Error::Crypto(_) => Exit::Key,
         stage::Error::UnusableVolume { .. } => Exit::Volume,
         stage::Error::Volume(error) => match error {

@@ -227,6 +227,43 @@ impl Batch<'_> {
         Ok(due)
     }
 
+    /// Takes note that a whole volume is lost: everything in its packs is due again, and so are the deletions it recorded.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn lose_volume(&mut self, volume: u32) -> Result<Due, Error> {
+        let mut due = Due::default();
+        for pack in self.packs_of(volume)? {
+            let more = self.lose_frames(volume, pack, &[(0, u32::MAX)], u32::MAX)?;
+            due = Due { extents: due.extents + more.extents, entries: due.entries + more.entries };
+        }
+        let doing = "take back what a volume said of deletions";
+        let ids: Vec<i64> = {
+            let sql = "SELECT entry FROM rare WHERE kind = ?1 AND volume = ?2";
+            let mut query = self.db.prepare_cached(sql).during(doing)?;
+            let rows = query.query_map(params![rare::DELETED, volume], |row| row.get(0)).during(doing)?;
+            rows.collect::<Result<_, _>>().during(doing)?
+        };
+        for id in ids {
+            let old = self.stored(from_db("entry id", id)?)?;
+            if old.state == State::Deleted {
+                inventory::set_state(self, &old, State::Gone)?;
+                due.entries += 1;
+            }
+        }
+        let sql = "DELETE FROM rare WHERE kind = ?1 AND volume = ?2";
+        self.db.execute(sql, params![rare::DELETED, volume]).during(doing)?;
+        Ok(due)
+    }
+
+    fn packs_of(&self, volume: u32) -> Result<Vec<u32>, Error> {
+        let doing = "read the packs of a volume";
+        let mut query =
+            self.db.prepare_cached("SELECT number FROM packs WHERE volume = ?1 ORDER BY number").during(doing)?;
+        let rows = query.query_map([volume], |row| row.get(0)).during(doing)?;
+        rows.collect::<Result<_, _>>().during(doing)
+    }
+
     /// Entries whose record is in a pack, each with the frame of its only extent where that shares the row.
     fn small_in(&self, volume: u32, pack: u32) -> Result<Vec<(u64, Option<u32>)>, Error> {
         let doing = "read what is in a pack";

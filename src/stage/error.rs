@@ -56,6 +56,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// There is no volume of that number.
+    #[error("this job has no volume {number}")]
+    UnknownVolume {
+        /// The number.
+        number: u32,
+    },
     /// The memory budget is too small for one task.
     #[error("a memory budget of {budget_bytes} bytes is too small; at least {needed_bytes} are needed")]
     Memory {
@@ -86,6 +92,7 @@ impl Error {
             Self::NoRecipient => {
                 "give --recipient, --recipients-file, --passphrase-file, --unlock-code-file or --kms-key".into()
             }
+            Self::UnknownVolume { .. } => "packmule status --job DIR lists the volumes of a job".into(),
             Self::UnusableVolume { .. } => "give another directory or drive with --volume".into(),
             Self::Memory { needed_bytes, .. } => format!("give --memory {needed_bytes} or more"),
             Self::Volume(error) => return volume_hint(error),
@@ -107,7 +114,9 @@ fn volume_hint(error: &volume::Error) -> Option<String> {
             "the drive does not hold what was written; replace it: the same command with --repair DRIVE, and another --volume in its place, stages again what it lost"
         }
         error if error.is_full() => "run the same command with a further --volume",
-        volume::Error::Io { .. } => "check the drive and its cable; the same command goes on where it stopped",
+        volume::Error::Io { .. } => {
+            "check the drive and its cable; the same command goes on where it stopped (a drive that is gone for good: --lost NUMBER)"
+        }
         _ => return None,
     };
     Some(text.to_owned())

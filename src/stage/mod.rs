@@ -122,6 +122,8 @@ pub struct Options {
     pub self_carrying: bool,
     /// Volumes that lost something: what that costs is staged again, onto others.
     pub repair: Vec<PathBuf>,
+    /// Numbers of volumes that are gone: everything on them is staged again, onto others.
+    pub lost: Vec<u32>,
     /// Set by the user to stop.
     pub stop: StopFlag,
 }
@@ -158,6 +160,7 @@ impl Options {
             key_service: None,
             self_carrying: false,
             repair: Vec::new(),
+            lost: Vec::new(),
             stop: StopFlag::new(),
         }
     }
@@ -211,6 +214,7 @@ pub struct Outcome {
 pub fn stage(options: Options, world: &World, monitor: Arc<dyn Monitor>) -> Result<Outcome, Error> {
     let roots = Root::resolve_all(&options.sources)?;
     let mut job = open_job(&options, &roots, world)?;
+    repair::give_up(&mut job, world, &options.lost, &*monitor)?;
     repair::take_back(&mut job, world, &options.repair, &*monitor)?;
     let (mut sealed, mut failed, mut lied) = (Vec::new(), Vec::new(), Vec::new());
     loop {

@@ -90,6 +90,11 @@ pub enum VolumeEvent {
         /// What that costs.
         due: crate::job::Due,
     },
+    /// It is gone, and everything on it is staged again.
+    GivenUp {
+        /// What that costs.
+        due: crate::job::Due,
+    },
     /// It failed; nothing more is written to it in this run.
     Failed {
         /// Why.

@@ -1,7 +1,8 @@
 //! `--repair`: a volume that lost something is looked through without a key, and exactly what that costs is pending again.
 //!
 //! What a frame held is known from the job database, so the staging machine, which cannot open what it staged, can tell
-//! what is missing. The damaged volume itself is not written.
+//! what is missing. The damaged volume itself is not written. A volume that is gone altogether (`--lost`) is given up without
+//! a look: everything on it is pending again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +54,28 @@ pub(super) fn take_back(job: &mut Job, world: &World, dirs: &[PathBuf], monitor:
         monitor.volume(number, &VolumeEvent::Repaired { damage, due });
     }
     Ok(places)
+}
+
+/// Takes back everything on volumes that are gone: nobody can look at them any more.
+pub(super) fn give_up(job: &mut Job, world: &World, numbers: &[u32], monitor: &dyn Monitor) -> Result<(), Error> {
+    for &number in numbers {
+        let row = job.volumes()?.into_iter().find(|row| row.volume.number == number);
+        let row = row.ok_or(Error::UnknownVolume { number })?;
+        let now = world.clock.now();
+        let due = job.batch_durable(|tx| -> Result<Due, Error> {
+            let due = tx.lose_volume(number)?;
+            if row.state == VolumeState::Open {
+                tx.set_volume_state(number, VolumeState::Damaged)?;
+            }
+            if due != Due::default() {
+                let detail = format!("given up, {} entries due again", due.entries);
+                tx.append_event(now, "lost", Some(number), &detail)?;
+            }
+            Ok(due)
+        })?;
+        monitor.volume(number, &VolumeEvent::GivenUp { due });
+    }
+    Ok(())
 }
 
 /// Frames that are lost, as first index and first index after, and what was seen, one clause each.

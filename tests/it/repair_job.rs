@@ -50,6 +50,32 @@ fn repair_of_a_pack_that_is_gone_stages_all_of_it_again() {
     bench.assert_round_trip(&["@b"]);
 }
 
+#[test]
+fn a_drive_that_is_lost_in_the_mail_is_given_up_and_everything_on_it_is_staged_again() {
+    let bench = Bench::new();
+    tree::make(&bench.path("source"), 40 << 20);
+    let trip = |drive| ["stage", "@source", "--job", "@job", "--unlock-code-file", "@code", "--volume", drive];
+    bench.run(0, &trip("@a"));
+    fs::write(bench.path("source/short-lived"), b"gone by the third trip").unwrap();
+    bench.run(0, &trip("@b"));
+    // The third trip's drive holds one new file, and the word that what the second one brought is gone.
+    fs::remove_file(bench.path("source/short-lived")).unwrap();
+    fs::write(bench.path("source/late"), b"new").unwrap();
+    bench.run(0, &trip("@c"));
+    for drive in ["a", "c"] {
+        fs::remove_dir_all(bench.path(drive)).unwrap();
+    }
+    fs::create_dir(bench.path("d")).unwrap();
+    let said = bench.run(2, &["stage", "@source", "--job", "@job", "--volume", "@d", "--lost", "7"]);
+    assert!(said.err.contains("this job has no volume 7"), "{}", said.err);
+    let again = ["stage", "@source", "--job", "@job", "--volume", "@d", "--lost", "1", "--lost", "3"];
+    let said = bench.run(0, &again);
+    assert!(said.err.contains("volume 1 is given up") && said.err.contains("volume 3 is given up: "), "{}", said.err);
+    bench.assert_round_trip(&["@b", "@d"]);
+    let said = bench.run(0, &again);
+    assert!(said.err.contains("volume 1 is given up: 0 extents of 0 entries"), "once only: {}", said.err);
+}
+
 /// A drive whose writes break by a rule, in a fresh scene.
 fn lying_drive(rule: FaultRule) -> (Scene, MemFs, FaultFs, World) {
     let scene = Scene::new();

@@ -144,6 +144,10 @@ impl stage::Monitor for Painter {
                     due.entries
                 ));
             }
+            VolumeEvent::GivenUp { due } => self.board.say(format!(
+                "volume {number} is given up: {} extents of {} entries are staged again",
+                due.extents, due.entries
+            )),
             VolumeEvent::Failed { reason } => {
                 self.board.say(format!("volume {number} failed: {reason}"));
                 self.change(number, |volume| {
