@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::digest::sha256;
 use crate::doctor::{Check, Verdict};
 use crate::sys::aligned::AlignedBuf;
+use crate::sys::fs::PastCache;
 use crate::sys::{Access, Fs, FsFile, World};
 use crate::units::Bytes;
 
@@ -30,7 +31,7 @@ struct Found {
     /// Blocks that came back as something else, by place, and the place whose block stands there instead.
     wrong: Vec<(u64, Option<u64>)>,
     blocks: u64,
-    access: Access,
+    past: PastCache,
 }
 
 /// Writes blocks spread over all free space of a drive, reads them back past the cache, and removes them.
@@ -64,7 +65,7 @@ pub fn capacity(world: &World, dir: &Path) -> Check {
         return Check::not_good(Verdict::Bad, what, text, mend);
     }
     let text = format!("{} blocks spread over {span} of free space came back as written", found.blocks);
-    if found.access == Access::Buffered {
+    if found.past != PastCache::Direct {
         let mend = "no direct I/O here: unplug the drive, mount it again, and verify what was staged";
         return Check::not_good(Verdict::Warning, what, format!("{text}, perhaps from the page cache"), mend);
     }
@@ -110,8 +111,7 @@ fn spread(file: &dyn FsFile, span_bytes: u64, seed: &[u8; 32]) -> io::Result<Fou
         file.write_all_at(&pattern(seed, number), place(number))?;
     }
     file.sync_data()?;
-    // A hint; what is really read past the cache is told by the access.
-    let _ = file.drop_cache();
+    let past = file.pass_cache();
     let mut wrong = Vec::new();
     let mut block = AlignedBuf::with_capacity(BLOCK_BYTES);
     for number in 0..blocks {
@@ -128,7 +128,7 @@ fn spread(file: &dyn FsFile, span_bytes: u64, seed: &[u8; 32]) -> io::Result<Fou
             wrong.push((place(number), other.map(place)));
         }
     }
-    Ok(Found { span_bytes, wrong, blocks, access: file.access() })
+    Ok(Found { span_bytes, wrong, blocks, past })
 }
 
 /// A block that is like no other, of this check or an earlier one.

@@ -7,7 +7,7 @@ use crate::erase::{Error, Progress};
 use crate::format::ReadBack;
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::{Access, Fs, FsFile, World};
-use crate::volume::VOLUME;
+use crate::volume::{VOLUME, read_back};
 
 /// Written and read at a time. Unit: bytes.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -129,13 +129,7 @@ impl Eraser<'_> {
     fn sample(&mut self, doomed: &Doomed) -> Result<(), Error> {
         let at = |doing| move |source| Error::File { doing, path: doomed.path.clone(), source };
         let file = self.world.fs.open_read(&doomed.path, Access::Direct).map_err(at("open"))?;
-        let way = if file.access() == Access::Direct {
-            ReadBack::Direct
-        } else if file.drop_cache().is_ok() {
-            ReadBack::DroppedCache
-        } else {
-            ReadBack::Cached
-        };
+        let way = read_back(file.pass_cache());
         self.wiped.read_back = Some(self.wiped.read_back.map_or(way, |before| before.weaker(way)));
         let mut buffer = AlignedBuf::with_capacity(BLOCK_BYTES);
         let blocks = doomed.len.div_ceil(BLOCK_BYTES as u64);

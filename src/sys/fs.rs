@@ -71,6 +71,17 @@ pub struct Space {
     pub device_id: u64,
 }
 
+/// How far a reading goes past the caches between the program and the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PastCache {
+    /// No cache of this machine takes part.
+    Direct,
+    /// The kernel was asked to forget what it had, and did not refuse.
+    Dropped,
+    /// What is read may come from memory.
+    No,
+}
+
 /// The operations of [`Fs`] and [`FsFile`], for doubles that count, record or break them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OpKind {
@@ -199,6 +210,15 @@ pub trait FsFile: Send + Sync + std::fmt::Debug {
     /// Asks the kernel to forget cached pages, so that the next read comes from the medium. Only synced pages can be
     /// forgotten: call `sync_data` first. A hint; success does not prove an empty cache.
     fn drop_cache(&self) -> io::Result<()>;
+
+    /// Makes the next reading of this file come from the medium, as far as that can be had, and says how far that is.
+    fn pass_cache(&self) -> PastCache {
+        match self.access() {
+            Access::Direct => PastCache::Direct,
+            Access::Buffered if self.drop_cache().is_ok() => PastCache::Dropped,
+            Access::Buffered => PastCache::No,
+        }
+    }
 
     /// Reads exactly `buf.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
     /// Not for `Access::Direct`, where a short read may leave an unaligned rest.

@@ -39,7 +39,7 @@ pub use manifest::{ManifestReader, ManifestWriter};
 pub use open::Volume;
 pub use pack_writer::{PackParams, PackState, PackWriter, SealedFrame, WRITE_BYTES};
 pub use paths::{CUSTODY, MANIFEST, PACKMULE, READER, README, SEALED, SUMS, VOLUME, pack_name, pack_path};
-pub use reader::{PackFile, Plain, RawFrame, open_plain};
+pub use reader::{PackFile, Plain, RawFrame, open_plain, read_back};
 pub use rebuild::RebuiltPack;
 pub use recover::{KnownPack, Recovered, recover_packs};
 pub use seal::{SealBy, SealReport, seal};

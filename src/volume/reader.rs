@@ -9,7 +9,7 @@ use crate::format::{
     PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack, VolumeHeader,
 };
 use crate::sys::aligned::AlignedBuf;
-use crate::sys::fs::DIRECT_ALIGN_BYTES;
+use crate::sys::fs::{DIRECT_ALIGN_BYTES, PastCache};
 use crate::sys::{Access, Fs, FsFile};
 use crate::volume::error::{At, Error, In};
 use crate::volume::index::{FrameAt, PackIndex};
@@ -303,16 +303,19 @@ fn checked(path: &Path, frame: &FrameAt, header: FrameHeader, body: Vec<u8>) -> 
     Ok(RawFrame { offset: frame.offset, header, body })
 }
 
+/// The format's word for how a file is read.
+pub fn read_back(way: PastCache) -> ReadBack {
+    match way {
+        PastCache::Direct => ReadBack::Direct,
+        PastCache::Dropped => ReadBack::DroppedCache,
+        PastCache::No => ReadBack::Cached,
+    }
+}
+
 /// A file of a volume on its way through a check: the facts a check begins with, whatever state the header is in.
 pub(super) fn open_for_check(fs: &dyn Fs, path: &Path) -> Result<(Box<dyn FsFile>, u64, ReadBack), Error> {
     let file = fs.open_read(path, Access::Direct).at("open", path)?;
-    let way = if file.access() == Access::Direct {
-        ReadBack::Direct
-    } else if file.drop_cache().is_ok() {
-        ReadBack::DroppedCache
-    } else {
-        ReadBack::Cached
-    };
+    let way = read_back(file.pass_cache());
     let length = file.len().at("measure", path)?;
     Ok((file, length, way))
 }

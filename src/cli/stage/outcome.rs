@@ -112,6 +112,8 @@ pub(in crate::cli) fn read_back(way: ReadBack) -> &'static str {
 pub(super) fn last_line(args: &Args, outcome: &Outcome) -> String {
     let job = args.job.display();
     let drives = volumes_in_words(&outcome.lied);
+    let lost: Vec<String> = outcome.lied.iter().map(|liar| format!("--lost {}", liar.number)).collect();
+    let lost = lost.join(" ");
     match (exit(outcome), &outcome.needs_volume) {
         (Exit::Volume, Some(count)) => format!(
             "a further volume is needed for {}; run the same command with another --volume (job {job})",
@@ -125,8 +127,8 @@ pub(super) fn last_line(args: &Args, outcome: &Outcome) -> String {
             amount(*count)
         ),
         (Exit::Integrity, None) if outcome.is_complete => format!(
-            "everything is staged and read back, what {drives} lost elsewhere; the rest of what is on {drives} reads well but is not sealed: \
-             keep it with the others, and write nothing to it again (job {job})"
+            "everything is staged, what {drives} lost elsewhere; the rest of what is on {drives} reads well now, and is not sealed. \
+             Do not rely on it: mount it again and verify it, or stage that elsewhere too: the same command with {lost} (job {job})"
         ),
         (Exit::Problems, _) => {
             format!("done, with problems: all else is staged; see packmule report --job {job}, and run again to retry")

@@ -31,15 +31,16 @@ impl Catalogue {
     /// # Errors
     /// When the file is not TOML, has an unknown field, or breaks a rule of the catalogue.
     pub fn with_user_file(user: Option<(&str, &str)>) -> Result<Self, Error> {
+        // A slip in the user's file is told before the larger work begins.
+        let theirs = user.map(|(name, text)| parse(name, text).map(|table| (name, table))).transpose()?;
         let mut table = Table::new();
         let mut overrides = Vec::new();
         for (file, text) in embedded::FILES {
             merge(&mut table, parse(file, text)?, "", &mut Vec::new());
         }
         let mut file = "built in";
-        if let Some((name, text)) = user {
+        if let Some((name, mut theirs)) = theirs {
             file = name;
-            let mut theirs = parse(name, text)?;
             mark_as_given(&mut theirs, name);
             merge(&mut table, theirs, "", &mut overrides);
         }
