@@ -176,6 +176,32 @@ fn damage_and_absent_volumes_have_their_own_exit_codes_and_are_named() {
     assert!(!report["findings"][0]["keys"].as_array().unwrap().is_empty());
 }
 
+/// Every frame is what was sealed, and yet not what the source had. Only the checksum taken when the source was read tells.
+#[test]
+fn content_that_is_not_what_the_source_had_is_not_uploaded_although_it_authenticates() {
+    let lab = Lab::new(FaultPlan::default(), Quirks::default());
+    let mut paths = files(20);
+    paths.push((b"small/altered".to_vec(), What::Altered(noise(7, 3000))));
+    paths.push((b"several-frames".to_vec(), What::Altered(noise(8, 200_000))));
+    paths.push((b"several-parts".to_vec(), What::Altered(noise(9, 33 * MIB))));
+    let dataset = dataset(&paths);
+    let output = Shell::new(&dataset, &lab).run();
+    assert_eq!(code(&output), 4, "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let mut named: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.to_string().contains("another checksum than the source had"))
+        .flat_map(|finding| finding["keys"].as_array().unwrap())
+        .map(|key| key.as_str().unwrap())
+        .collect();
+    named.sort_unstable();
+    assert_eq!(named, ["data/several-frames", "data/several-parts", "data/small/altered"], "{report}");
+    let keys = lab.keys();
+    assert!(!keys.iter().any(|key| key.contains("altered") || key.contains("several")), "{keys:?}");
+    assert!(keys.contains(&"data/big".to_owned()) && keys.contains(&"data/small/0019".to_owned()), "{keys:?}");
+}
+
 #[test]
 fn another_machine_with_the_volumes_and_a_copy_of_the_job_goes_on() {
     let lab = Lab::new(FaultPlan::default(), Quirks::default());

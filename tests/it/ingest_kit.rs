@@ -24,6 +24,9 @@ pub(crate) enum What {
     File(Vec<u8>),
     /// A file of which some extents are holes: (bytes, zeros after them).
     Sparse(Vec<u8>, u64),
+    /// A file whose records are those of these bytes, while the last byte in its frames is another: whoever staged it had the
+    /// key and a bad memory chip, or bad intentions.
+    Altered(Vec<u8>),
     Directory,
     Symlink(&'static str),
     /// Another name of the entry with that id and path.
@@ -122,14 +125,14 @@ impl Dataset {
 
     fn stage(&mut self, lanes: &mut [Lane], id: u64, path: &[u8], what: &What) {
         let (content, zeros) = match what {
-            What::File(content) => (content.as_slice(), 0),
+            What::File(content) | What::Altered(content) => (content.as_slice(), 0),
             What::Sparse(content, zeros) => (content.as_slice(), *zeros),
             _ => (&[][..], 0),
         };
         let whole = [content, &vec![0; usize::try_from(zeros).unwrap()]].concat();
         let mut record = bare(id, path, &whole);
         match what {
-            What::File(_) | What::Sparse(..) => {}
+            What::File(_) | What::Sparse(..) | What::Altered(_) => {}
             What::Directory => record.entry_type = EntryType::Directory,
             What::Symlink(target) => {
                 record.entry_type = EntryType::Symlink;
@@ -157,7 +160,8 @@ impl Dataset {
             let length = (step - offset % step).min(end - offset);
             let part = usize::try_from(offset as u64 / part_bytes(size)).unwrap();
             last_lane = (first_lane + part) % lanes.len();
-            lanes[last_lane].extent(id, offset, &whole[offset..offset + length], !in_content);
+            let is_altered = matches!(what, What::Altered(_)) && offset + length == whole.len();
+            lanes[last_lane].extent(id, offset, &whole[offset..offset + length], !in_content, is_altered);
             extents += 1;
             offset += length;
         }
@@ -208,10 +212,14 @@ struct Lane {
 }
 
 impl Lane {
-    fn extent(&mut self, id: u64, offset: usize, bytes: &[u8], hole: bool) {
+    fn extent(&mut self, id: u64, offset: usize, bytes: &[u8], hole: bool, is_altered: bool) {
         let mut pieces = Vec::new();
+        let mut stored = bytes.to_vec();
+        if let Some(last) = stored.last_mut().filter(|_| is_altered) {
+            *last ^= 1;
+        }
         if !hole {
-            for chunk in bytes.chunks(FRAME) {
+            for chunk in stored.chunks(FRAME) {
                 let frame = self.frame(chunk);
                 pieces.push(Piece { frame, at: 0, bytes: u32::try_from(chunk.len()).unwrap() });
             }
