@@ -37,7 +37,7 @@ const MERGE_ENTRIES: usize = 4096;
 /// Batches the walk may be ahead, for each of its threads.
 const BATCHES_AHEAD: usize = 8;
 /// Units in the workers' queue.
-const UNITS_QUEUED: usize = 32;
+const UNITS_QUEUED: usize = 256;
 /// How long the engine sleeps at most while units wait in the outbox.
 const FEED_EVERY: Duration = Duration::from_millis(2);
 /// How long it sleeps otherwise.
