@@ -45,10 +45,12 @@ pub enum VolumeState {
     Erased,
     /// Was found damaged; what it still holds counts, and nothing more is written to it.
     Damaged,
+    /// Given up: everything on it counts as lost, and is staged again elsewhere.
+    Lost,
 }
 
 impl VolumeState {
-    const ALL: [Self; 5] = [Self::Open, Self::Full, Self::Sealed, Self::Erased, Self::Damaged];
+    const ALL: [Self; 6] = [Self::Open, Self::Full, Self::Sealed, Self::Erased, Self::Damaged, Self::Lost];
 
     fn code(self) -> i64 {
         match self {
@@ -57,6 +59,7 @@ impl VolumeState {
             Self::Sealed => 3,
             Self::Erased => 4,
             Self::Damaged => 5,
+            Self::Lost => 6,
         }
     }
 
@@ -68,6 +71,7 @@ impl VolumeState {
             Self::Sealed => "sealed",
             Self::Erased => "erased",
             Self::Damaged => "damaged",
+            Self::Lost => "lost",
         }
     }
 }

@@ -332,7 +332,11 @@ impl From<crate::job::Error> for Ended {
 /// The job's volumes.
 pub(super) fn volumes(job: &Job) -> Result<Vec<VolumeFacts>, Error> {
     let facts = |row: VolumeRow| {
-        let is_empty = row.state == VolumeState::Open && job.packs(row.volume.number)?.is_empty();
+        let is_empty = match row.state {
+            VolumeState::Lost => true, // nothing that is on it counts any more
+            VolumeState::Open => job.packs(row.volume.number)?.is_empty(),
+            _ => false,
+        };
         Ok(VolumeFacts { row, is_empty, content: None })
     };
     job.volumes()?.into_iter().map(facts).collect()

@@ -22,13 +22,13 @@ pub fn next(facts: &Facts) -> Next {
         return Next { why: why.into(), command: Some(stage_again(facts, &job)) };
     }
     if facts.stage == Stage::Staging || facts.outcome() == Outcome::Incomplete {
-        let volumes = paths(facts, |state| state == VolumeState::Sealed).join(" ");
+        let volumes = paths(facts, |state| matches!(state, VolumeState::Sealed | VolumeState::Damaged)).join(" ");
         let target = facts.target.clone().unwrap_or_else(|| "s3://BUCKET/PREFIX".into());
         let key = facts.key_option.map(|option| format!(" {option}")).unwrap_or_default();
         let command = format!("packmule ingest {volumes} --to {} --job {job}{key}", quote(&target));
         return Next { why: "not everything has arrived".into(), command: Some(command) };
     }
-    let left = paths(facts, |state| state != VolumeState::Erased);
+    let left = paths(facts, |state| !matches!(state, VolumeState::Erased | VolumeState::Lost));
     if left.is_empty() {
         return Next { why: "everything is done".into(), command: None };
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::format::path::escape;
-use crate::job::{Count, State};
+use crate::job::{Count, State, VolumeState};
 use crate::report::{Facts, Outcome, Stage, next};
 use crate::units;
 
@@ -121,8 +121,12 @@ fn row(out: &mut String, name: &str, count: Count) -> std::fmt::Result {
 fn volumes(facts: &Facts) -> String {
     let count = facts.volumes.iter().filter(|volume| !volume.is_empty).count();
     let noun = if count == 1 { "volume" } else { "volumes" };
-    let sealed = if facts.unsealed().next().is_none() { ", sealed and read back" } else { "" };
-    format!("{count} {noun}{sealed}")
+    let damaged = facts.volumes.iter().filter(|volume| volume.row.state == VolumeState::Damaged).count();
+    match (damaged, facts.unsealed().next()) {
+        (0, None) => format!("{count} {noun}, sealed and read back"),
+        (0, Some(_)) => format!("{count} {noun}"),
+        (damaged, _) => format!("{count} {noun}, {damaged} of them damaged"),
+    }
 }
 
 fn entries(count: Count) -> String {

@@ -92,7 +92,7 @@ impl Error {
             Self::NoRecipient => {
                 "give --recipient, --recipients-file, --passphrase-file, --unlock-code-file or --kms-key".into()
             }
-            Self::UnknownVolume { .. } => "packmule status --job DIR lists the volumes of a job".into(),
+            Self::UnknownVolume { .. } => "packmule report --job DIR lists the volumes of a job".into(),
             Self::UnusableVolume { .. } => "give another directory or drive with --volume".into(),
             Self::Memory { needed_bytes, .. } => format!("give --memory {needed_bytes} or more"),
             Self::Volume(error) => return volume_hint(error),

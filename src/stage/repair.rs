@@ -64,8 +64,8 @@ pub(super) fn give_up(job: &mut Job, world: &World, numbers: &[u32], monitor: &d
         let now = world.clock.now();
         let due = job.batch_durable(|tx| -> Result<Due, Error> {
             let due = tx.lose_volume(number)?;
-            if row.state == VolumeState::Open {
-                tx.set_volume_state(number, VolumeState::Damaged)?;
+            if row.state != VolumeState::Erased {
+                tx.set_volume_state(number, VolumeState::Lost)?;
             }
             if due != Due::default() {
                 let detail = format!("given up, {} entries due again", due.entries);

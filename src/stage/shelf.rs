@@ -62,6 +62,12 @@ pub(super) fn open(job: &mut Job, rack: &mut Rack, place: &Place) -> Result<Opti
         return Err(Error::UnusableVolume { path: place.path.clone(), reason });
     }
     let row = known(job, rack, &volume, place)?;
+    if row.state == VolumeState::Lost {
+        // It turned up again; what it held is elsewhere by now, or on its way there.
+        let reason = "it was given up and takes nothing more".to_owned();
+        rack.monitor.volume(header.number, &VolumeEvent::Failed { reason });
+        return Ok(None);
+    }
     if let Some(sealed) = volume.sealed()? {
         if row.state != VolumeState::Sealed {
             let at = sealed.sealed_at.parse().unwrap_or_else(|_| world.clock.now());

@@ -72,6 +72,11 @@ fn a_drive_that_is_lost_in_the_mail_is_given_up_and_everything_on_it_is_staged_a
     let said = bench.run(0, &again);
     assert!(said.err.contains("volume 1 is given up") && said.err.contains("volume 3 is given up: "), "{}", said.err);
     bench.assert_round_trip(&["@b", "@d"]);
+    let said = bench.run(0, &["status", "--job", "@job"]);
+    assert!(said.out.contains("all staged on 2 volumes, sealed and read back"), "{}", said.out);
+    let next = said.out.lines().find(|line| line.starts_with("next: packmule ingest")).unwrap();
+    let drives = ["a", "b", "c", "d"].map(|drive| next.contains(&format!("{} ", bench.path(drive).display())));
+    assert_eq!(drives, [false, true, false, true], "what is gone is not asked for: {next}");
     let said = bench.run(0, &again);
     assert!(said.err.contains("volume 1 is given up: 0 extents of 0 entries"), "once only: {}", said.err);
 }
