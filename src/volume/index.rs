@@ -267,7 +267,7 @@ impl<'a> Loader<'a> {
         {
             // A header of a data frame may be damaged in a way that only its body shows.
             group.damage = self.bad_frames(&group.data);
-            if group.damage.is_empty() && self.index.damage.is_empty() {
+            if group.damage.is_empty() {
                 return Err(error).within(path);
             }
         }
