@@ -9,7 +9,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::key::{KeyArgs, volume_failure};
 use crate::cli::{Exit, Failure};
-use crate::job::State;
 use crate::monitor::Monitor;
 use crate::recover::{self, Error, Given, Options, Outcome};
 use crate::sys::World;
@@ -161,8 +160,6 @@ fn text(args: &Args, outcome: &Outcome) -> Result<String, std::fmt::Error> {
 }
 
 fn json(outcome: &Outcome) -> anyhow::Result<String> {
-    let count = |count: crate::job::Count| serde_json::json!({"entries": count.entries, "bytes": count.bytes});
-    let ledger = &outcome.ledger;
     let document = serde_json::json!({
         "job": outcome.job,
         "exit": exit(outcome).code(),
@@ -182,14 +179,7 @@ fn json(outcome: &Outcome) -> anyhow::Result<String> {
         })).collect::<Vec<_>>(),
         "unknown_volumes": outcome.unknown,
         "believed_volumes": outcome.believed,
-        "ledger": {
-            "seen": count(ledger.seen()),
-            "staged": count(ledger.state(State::Staged)),
-            "changed": count(ledger.state(State::Changed)),
-            "problem": count(ledger.state(State::Problem)),
-            "pending": count(ledger.state(State::Pending)),
-            "deleted": count(ledger.deleted()),
-        },
+        "ledger": super::stage::ledger_json(&outcome.ledger),
     });
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }

@@ -21,7 +21,7 @@ use crate::sys::{OsRandom, World};
 use crate::units::{Bytes, BytesPerSecond};
 
 use outcome::{exit, json, last_line, text};
-pub(super) use outcome::{ledger_line, packs, read_back};
+pub(super) use outcome::{ledger_json, ledger_line, packs, read_back};
 
 /// Longest recipients file. Unit: bytes.
 const RECIPIENTS_BYTES_MAX: u64 = 1 << 20;

@@ -99,6 +99,20 @@ fn volumes_in_words(liars: &[stage::Liar]) -> String {
     format!("volume{} {}", if numbers.len() == 1 { "" } else { "s" }, numbers.join(" and "))
 }
 
+/// The same for scripts.
+pub(in crate::cli) fn ledger_json(ledger: &Ledger) -> serde_json::Value {
+    let count = |count: crate::job::Count| serde_json::json!({"entries": count.entries, "bytes": count.bytes});
+    serde_json::json!({
+        "seen": count(ledger.seen()),
+        "staged": count(ledger.state(State::Staged)),
+        "changed": count(ledger.state(State::Changed)),
+        "problem": count(ledger.state(State::Problem)),
+        "pending": count(ledger.state(State::Pending)),
+        "deleted": count(ledger.deleted()),
+        "excluded": count(ledger.left_out()),
+    })
+}
+
 /// How a volume was read back, in words.
 pub(in crate::cli) fn read_back(way: ReadBack) -> &'static str {
     match way {
@@ -148,21 +162,11 @@ pub(super) fn last_line(args: &Args, outcome: &Outcome) -> String {
 }
 
 pub(super) fn json(outcome: &Outcome, painter: &Painter) -> anyhow::Result<String> {
-    let count = |count: crate::job::Count| serde_json::json!({"entries": count.entries, "bytes": count.bytes});
-    let ledger = &outcome.ledger;
     let document = serde_json::json!({
         "job": outcome.job.to_string(),
         "exit": exit(outcome).code(),
         "complete": outcome.is_complete,
-        "ledger": {
-            "seen": count(ledger.seen()),
-            "staged": count(ledger.state(State::Staged)),
-            "changed": count(ledger.state(State::Changed)),
-            "problem": count(ledger.state(State::Problem)),
-            "pending": count(ledger.state(State::Pending)),
-            "deleted": count(ledger.deleted()),
-            "excluded": count(ledger.left_out()),
-        },
+        "ledger": ledger_json(&outcome.ledger),
         "sealed": outcome.sealed.iter().map(|(number, report)| serde_json::json!({
             "volume": number, "packs": report.packs, "bytes": report.bytes, "read_back": report.read_back.word(),
         })).collect::<Vec<_>>(),
