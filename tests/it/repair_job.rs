@@ -144,6 +144,42 @@ fn what_a_lying_drive_lost_is_staged_on_the_next_drive_within_the_same_run() {
 }
 
 #[test]
+fn what_a_full_drive_lost_goes_onto_the_next_one_before_that_is_sealed() {
+    let (scene, mem, lying, world) = lying_drive(a_write_to_the_first_drive_is_lost());
+    for number in 0..40_u64 {
+        let path = scene.source().join(format!("more than the first drive takes {number}"));
+        std::fs::write(path, tree::noise(1000 + number, 80_000)).unwrap();
+    }
+    let mut options = scene.options(&DRIVES[..2]);
+    options.one_by_one = true;
+    options.volumes[0].limit_bytes = Some(2 << 20);
+    let outcome = stage(options, &world, Arc::new(Silent)).unwrap();
+    lying.assert_all_exercised();
+    only_lie(&outcome);
+    assert!(outcome.is_complete && outcome.needs_volume.is_none(), "no third drive is needed: {outcome:#?}");
+    scene.assert_comes_back_from_damaged(&mem, &DRIVES[..2], "a full drive that lied");
+}
+
+#[test]
+fn a_read_back_that_was_wrong_only_once_is_an_error_and_no_seal() {
+    let rule = FaultRule::new(OpKind::Read, Fault::FlipBit(99_991)).path("00000001.pack");
+    let (scene, mem, lying, world) = lying_drive(rule);
+    let error = stage(scene.options(&DRIVES[..1]), &world, Arc::new(Silent)).unwrap_err();
+    lying.assert_all_exercised();
+    let text = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(text.contains("read-back gives checksum") || error.to_string().contains("read-back"), "{error}: {text}");
+    assert!(mem.stat(Path::new("/drive-1/packmule/SEALED")).is_err(), "what was wrong once is not sealed unasked");
+    let outcome = stage(scene.options(&DRIVES[..1]), &Scene::world(&mem, 6), Arc::new(Silent)).unwrap();
+    assert!(outcome.is_complete && outcome.sealed.len() == 1, "asked again, it is read again: {outcome:#?}");
+}
+
+#[test]
+fn a_drive_that_wraps_around_is_found_by_the_read_back() {
+    let rule = FaultRule::new(OpKind::Write, Fault::Wrap(64 << 10)).path("00000001.pack").times(1000);
+    lies(rule, "read-back gives checksum");
+}
+
+#[test]
 fn what_a_lying_drive_lost_goes_onto_a_drive_that_is_brought_when_asked() {
     let (scene, mem, lying, world) = lying_drive(a_write_to_the_first_drive_is_lost());
     let mut options = scene.options(&DRIVES[..1]);
