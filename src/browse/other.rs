@@ -134,19 +134,18 @@ fn digest(path: &Path) -> Result<[u8; 32], Error> {
 impl Other for JobSide<'_> {
     fn each(&self, take: &mut dyn FnMut(Seen) -> Result<(), Error>) -> Result<(), Error> {
         self.0.list(|listed| {
-            if listed.path.is_empty() || listed.entry.state.is_deleted() {
+            if listed.path.is_empty() || listed.state.is_deleted() {
                 return Ok(());
             }
-            let facts = &listed.entry.facts;
-            let is_file = matches!(facts.entry_type, EntryType::File);
-            let entry_type = if facts.entry_type == EntryType::HardLink { EntryType::File } else { facts.entry_type };
+            let is_file = listed.entry_type == EntryType::File;
+            let entry_type = if listed.entry_type == EntryType::HardLink { EntryType::File } else { listed.entry_type };
             take(Seen {
                 path: listed.path,
                 entry_type: Some(entry_type),
-                size: is_file.then_some(facts.size),
-                mtime: is_file.then_some((facts.mtime_s, facts.mtime_ns)),
+                size: is_file.then_some(listed.bytes),
+                mtime: is_file.then_some((listed.mtime_s, listed.mtime_ns)),
                 content: listed.read.filter(|_| is_file).map_or(Told::Nothing, |read| Told::Sha256(read.sha256)),
-                target: (entry_type == EntryType::Symlink).then(|| facts.target.clone()),
+                target: (entry_type == EntryType::Symlink).then_some(listed.target),
             })
         })
     }

@@ -11,6 +11,7 @@ use crate::browse::{
 use crate::cli::key::{KeyArgs, volume_failure};
 use crate::cli::s3::{self, ServerArgs};
 use crate::cli::{Exit, Failure};
+use crate::format::hex;
 use crate::format::path::{escape, unescape};
 use crate::format::record::{Entry, EntryType};
 use crate::ingest::remote::Target;
@@ -171,10 +172,6 @@ fn line(entry: &Entry, digests: bool) -> String {
 fn permissions(mode: u32) -> String {
     let letters = "rwxrwxrwx".chars().enumerate();
     letters.map(|(at, letter)| if mode & (0o400 >> at) != 0 { letter } else { '-' }).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn json_line(entry: &Entry) -> String {

@@ -11,7 +11,7 @@ use crate::cli::s3::{self, FlowArgs, ObjectArgs, ServerArgs, destination};
 use crate::cli::upload::{ChoiceArgs, Shown, finish, open_job, tell_end};
 use crate::cli::{Exit, Failure};
 use crate::ingest::{self, Medium};
-use crate::job::{Job, ObjectState};
+use crate::job::{Arrivals, Job, ObjectState};
 use crate::sys::World;
 use crate::sys::process::StopFlag;
 use crate::volume::Volume;
@@ -101,10 +101,11 @@ fn expected(job: &Job) -> anyhow::Result<(u64, u64)> {
 /// Appends to the custody log how much of each volume has arrived by now.
 fn record(job: &mut Job, media: &[Medium], world: &World) -> anyhow::Result<()> {
     let now = world.clock.now();
+    let arrivals = job.arrivals()?;
     for medium in media {
         let number = medium.volume.header().number;
-        let (held, missing) = job.not_arrived(number)?;
-        let detail = format!("{} of {held} entries have arrived", held.saturating_sub(missing));
+        let Arrivals { entries, missing } = arrivals.get(&number).copied().unwrap_or_default();
+        let detail = format!("{} of {entries} entries have arrived", entries.saturating_sub(missing));
         job.batch_durable(|batch| batch.append_event(now, "ingested", Some(number), &detail))?;
     }
     Ok(())

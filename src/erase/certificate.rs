@@ -9,7 +9,7 @@ use crate::crypto::{Purpose, SigningKey, fingerprint, is_signed};
 use crate::erase::Error;
 use crate::erase::purge::Purge;
 use crate::erase::wipe::Doomed;
-use crate::format::parse_hex;
+use crate::format::{hex, parse_hex};
 use crate::job::Job;
 use crate::units;
 
@@ -195,9 +195,4 @@ impl Certificate {
         writeln!(out, "Signed by      {}", self.signed_by)?;
         writeln!(out, "Signature      {} (of the JSON form)", self.signature)
     }
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::digest::Sha256;
-use crate::format::ReadBack;
+use crate::format::{ReadBack, hex};
 use crate::job::{self, Job, REPORT_DIR, VolumeRow, VolumeState, ensure_dir, replace_file};
 use crate::sys::World;
 use crate::volume::{self, PACKMULE, VOLUME, Volume};
@@ -164,7 +164,7 @@ fn finish(
         model: row.volume.model.clone(),
         serial: row.volume.serial.clone(),
         capacity_bytes: row.volume.capacity_bytes,
-        completion_report_sha256: proof.map(|digest| certificate::hex(&digest)),
+        completion_report_sha256: proof.map(|digest| hex(&digest)),
         begun: inventory.begun.clone(),
         ended: world.clock.now().to_string(),
         slots: inventory.slots,

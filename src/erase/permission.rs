@@ -43,8 +43,8 @@ pub(super) fn ask(job: &Job, proof: Option<&Proof>, volume: u32, options: &Optio
     if proof.has_problems && !options.accept_problems {
         return Err(Error::Problems { volume });
     }
-    match job.not_arrived(volume)? {
-        (_, 0) => Ok(Some(proof.sha256)),
-        (_, entries) => Err(Error::NotArrived { volume, entries }),
+    match job.arrivals()?.get(&volume).map_or(0, |of_volume| of_volume.missing) {
+        0 => Ok(Some(proof.sha256)),
+        entries => Err(Error::NotArrived { volume, entries }),
     }
 }

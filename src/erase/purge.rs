@@ -131,7 +131,7 @@ fn begin(job: &mut Job, world: &World, drive: &mut dyn Drive, volumes: &[u32]) -
     let marks = Marks {
         begun: now.to_string(),
         method: method.word().to_owned(),
-        seed: certificate::hex(&seed),
+        seed: crate::format::hex(&seed),
         places: places.map(|piece| piece * PIECE_BYTES as u64).collect(),
     };
     let detail = serde_json::to_string(&marks).map_err(Error::Certificate)?;

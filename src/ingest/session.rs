@@ -242,10 +242,10 @@ fn left_by_rules(job: &Job, options: &Options) -> Result<(u64, u64), Error> {
     job.list(|listed| {
         let is_nameless = listed.path.is_empty() && options.prefix.is_empty();
         let is_done = listed.object.as_ref().is_some_and(|object| is_done(object.state));
-        if !listed.entry.state.is_staged() || is_done || is_nameless {
+        if !listed.state.is_staged() || is_done || is_nameless {
             return Ok(());
         }
-        let is_dir = listed.entry.facts.entry_type == EntryType::Directory;
+        let is_dir = listed.entry_type == EntryType::Directory;
         *(if options.selection.covers(&listed.path, is_dir) { &mut left_out } else { &mut left }) += 1;
         Ok::<(), job::Error>(())
     })?;

@@ -115,8 +115,8 @@ pub fn survey(job: &Job, options: &Options, small_below: u64, fs: &dyn Fs) -> Re
                 note(&mut survey, why, &listed.path, &key);
                 write(&mut list, [&escape(&listed.path), &key, why.code()])?;
             }
-            if listed.entry.facts.entry_type == EntryType::Directory {
-                for (why, name) in neighbours(job, listed.entry.id)? {
+            if listed.entry_type == EntryType::Directory {
+                for (why, name) in neighbours(job, listed.id)? {
                     let path = if listed.path.is_empty() { name } else { [&listed.path, &b"/"[..], &name].concat() };
                     note(&mut survey, why, &path, "");
                     write(&mut list, [&escape(&path), "", why.code()])?;
@@ -149,32 +149,31 @@ fn note(survey: &mut Survey, why: NameTrouble, path: &[u8], key: &str) {
 
 /// Counts one entry; gives its key if that is not simply its path.
 fn take(survey: &mut Survey, options: &Options, listed: &Listed, small_below: u64) -> Option<(NameTrouble, String)> {
-    let facts = &listed.entry.facts;
     let is_done = listed.object.as_ref().is_some_and(|object| is_done(object.state));
     let is_nameless = listed.path.is_empty() && options.prefix.is_empty();
-    if listed.entry.state.is_deleted() || is_done || is_nameless {
+    if listed.state.is_deleted() || is_done || is_nameless {
         return None;
     }
-    let is_dir = facts.entry_type == EntryType::Directory;
+    let is_dir = listed.entry_type == EntryType::Directory;
     if options.selection.covers(&listed.path, is_dir) {
         survey.left_out += 1;
         return None;
     }
     survey.objects += 1;
-    survey.bytes += facts.size;
-    if facts.entry_type == EntryType::File {
+    survey.bytes += listed.bytes;
+    if listed.entry_type == EntryType::File {
         survey.files += 1;
         let bundle_bytes = options.bundle_bytes.unwrap_or(BUNDLE_BYTES);
-        if facts.size < bundled_below(bundle_bytes) {
+        if listed.bytes < bundled_below(bundle_bytes) {
             survey.bundled.0 += 1;
-            survey.bundled.1 += facts.size;
+            survey.bundled.1 += listed.bytes;
         }
-        if facts.size < small_below {
+        if listed.bytes < small_below {
             survey.small += 1;
-            survey.small_bytes += facts.size;
+            survey.small_bytes += listed.bytes;
         }
     }
-    survey.requests += requests(facts.size);
+    survey.requests += requests(listed.bytes);
     match key_for(&options.prefix, &listed.path, is_dir) {
         Ok(key) if !listed.path.is_empty() && is_changed(&listed.path) => Some((NameTrouble::Mapped, key)),
         Err(KeyError::TooLong { key_bytes }) => {

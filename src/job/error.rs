@@ -98,6 +98,9 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// The thread that reads the job ended without a word: a bug.
+    #[error("reading the job stopped unexpectedly")]
+    Reader,
     /// A record kept in the database does not decode or encode.
     #[error("job database: a kept record is not valid")]
     Record(

@@ -6,19 +6,20 @@ use crate::format::FooterReason;
 use crate::format::record::{EntryType, PackRecord, Record, Summary};
 use crate::job::commit::{Staged, staged};
 use crate::job::error::{During, from_db, to_db};
+use crate::job::rows::STORED;
 use crate::job::{Caches, Error, Job, PackRow, Stored, extents, paths, rare, rows};
 
-/// What there is of an entry on the volume, in the order it is written.
+/// What there is of an entry on the volume beside its ENTRY record, in the order it is written, before that.
 const RARE: i64 = 1;
 const EXTENTS: i64 = 2;
-const STAGED: i64 = 3;
 
-/// Which entries have what on a volume, by id, repeated for each row. Each arm comes in the order of its key, so that
+/// Which entries have such on a volume, by id, repeated for each row. Each arm comes in the order of its key, so that
 /// nothing is sorted in memory or on disk (which DISTINCT would do).
-const WHAT: &str = "SELECT id, 3 AS what FROM staged WHERE volume = ?1 \
-                    UNION ALL SELECT entry, 2 FROM extents WHERE volume = ?1 \
-                    UNION ALL SELECT entry, 1 FROM rare WHERE volume = ?1 \
-                    ORDER BY 1, 2";
+const BESIDE: &str = "SELECT entry, 2 AS what FROM extents WHERE volume = ?1 \
+                      UNION ALL SELECT entry, 1 FROM rare WHERE volume = ?1 ORDER BY 1, 2";
+
+/// Columns of an entry, before those of what was staged, in a query for both.
+const STORED_COLUMNS: usize = 19;
 
 impl Job {
     /// Hands all records of a volume's `MANIFEST` to `sink`, in their order there: its packs, then everything else by
@@ -38,28 +39,40 @@ impl Job {
             summary.pack_bytes += record.file_bytes;
             sink(Record::Pack(record))?;
         }
-        let doing = "read what is on a volume";
-        let mut query = self.db.prepare_cached(WHAT).during(doing)?;
-        let mut found = query.query([volume]).during(doing)?;
-        let mut last = None;
-        while let Some(row) = found.next().during(doing)? {
-            let (id, what): (i64, i64) = (row.get(0).during(doing)?, row.get(1).during(doing)?);
-            if last.replace((id, what)) == Some((id, what)) {
-                continue;
-            }
-            for record in self.records_of(volume, id, what)? {
-                match &record {
-                    Record::Entry(_) => summary.entries += 1,
-                    Record::Problem(_) => summary.problems += 1,
-                    Record::Extent(extent) => {
-                        summary.extents += 1;
-                        summary.content_bytes += extent.length;
-                    }
-                    _ => {}
+        let mut put = |record: Record| {
+            match &record {
+                Record::Entry(_) => summary.entries += 1,
+                Record::Problem(_) => summary.problems += 1,
+                Record::Extent(extent) => {
+                    summary.extents += 1;
+                    summary.content_bytes += extent.length;
                 }
-                sink(record)?;
+                _ => {}
             }
+            sink(record)
+        };
+        let doing = "read what is on a volume";
+        let mut beside = self.db.prepare_cached(BESIDE).during(doing)?;
+        let mut beside = Beside { job: self, volume, rows: beside.query([volume]).during(doing)?, next: None };
+        beside.advance()?;
+        let columns: Vec<String> = STORED.split(", ").map(|column| format!("e.{}", column.trim())).collect();
+        let sql = format!(
+            "SELECT {}, s.generation, s.volume, s.pack, s.changed, s.extents, s.crc64, s.sha256, s.frame, s.at \
+             FROM staged AS s JOIN entries AS e ON e.id = s.id WHERE s.volume = ?1 ORDER BY s.id",
+            columns.join(", "),
+        );
+        let mut query = self.db.prepare_cached(&sql).during(doing)?;
+        let mut found = query.query([volume]).during(doing)?;
+        while let Some(row) = found.next().during(doing)? {
+            let entry = rows::stored(&self.db, &self.caches, row)?;
+            beside.up_to(to_db("entry id", entry.id)?, &mut put)?;
+            let staged = Staged::from_row(row, STORED_COLUMNS)?;
+            if let Some(placed) = extents::own(&entry, &staged) {
+                put(Record::Extent(placed.extent))?;
+            }
+            put(Record::Entry(entry_record(&self.db, &self.caches, &entry, &staged)?))?;
         }
+        beside.up_to(i64::MAX, &mut put)?;
         sink(Record::Summary(summary))?;
         Ok(summary)
     }
@@ -89,32 +102,54 @@ impl Job {
         ids.map(|id| from_db("entry id", id.during(doing)?)).collect()
     }
 
-    fn records_of(&self, volume: u32, id: i64, what: i64) -> Result<Vec<Record>, Error> {
-        match what {
-            RARE => {
-                let doing = "read the records of an entry";
-                let sql = "SELECT record FROM rare WHERE entry = ?1 AND volume = ?2 ORDER BY number";
-                let mut query = self.db.prepare_cached(sql).during(doing)?;
-                let rows = query.query_map(params![id, volume], |row| row.get::<_, Vec<u8>>(0)).during(doing)?;
-                rows.map(|bytes| rare::decode(&bytes.during(doing)?)).collect()
-            }
-            EXTENTS => {
-                let doing = "read the extents of an entry";
-                let sql = format!(
-                    "SELECT {} FROM extents WHERE entry = ?1 AND volume = ?2 ORDER BY generation, offset",
-                    extents::COLUMNS
-                );
-                let placed = extents::collect(&self.db, &sql, params![id, volume], doing)?;
-                Ok(placed.into_iter().map(|placed| Record::Extent(placed.extent)).collect())
-            }
-            STAGED => {
-                let stored = rows::load(&self.db, &self.caches, id)?;
-                let stored = stored.ok_or(Error::Unknown { what: "entry", number: id.unsigned_abs() })?;
-                let records = staged_records(&self.db, &self.caches, &stored)?;
-                Ok(records.into_iter().map(|(_, _, record)| record).collect())
-            }
-            other => Err(Error::Corrupt { what: "kind of rows", found: other.to_string() }),
+    fn records_beside(&self, volume: u32, id: i64, what: i64) -> Result<Vec<Record>, Error> {
+        if what == RARE {
+            let doing = "read the records of an entry";
+            let sql = "SELECT record FROM rare WHERE entry = ?1 AND volume = ?2 ORDER BY number";
+            let mut query = self.db.prepare_cached(sql).during(doing)?;
+            let rows = query.query_map(params![id, volume], |row| row.get::<_, Vec<u8>>(0)).during(doing)?;
+            return rows.map(|bytes| rare::decode(&bytes.during(doing)?)).collect();
         }
+        let doing = "read the extents of an entry";
+        let columns = extents::COLUMNS;
+        let sql = format!("SELECT {columns} FROM extents WHERE entry = ?1 AND volume = ?2 ORDER BY generation, offset");
+        let placed = extents::collect(&self.db, &sql, params![id, volume], doing)?;
+        Ok(placed.into_iter().map(|placed| Record::Extent(placed.extent)).collect())
+    }
+}
+
+/// A cursor over what entries have on a volume beside their ENTRY records.
+struct Beside<'j, 'r> {
+    job: &'j Job,
+    volume: u32,
+    rows: rusqlite::Rows<'r>,
+    /// Entry and kind it stands at.
+    next: Option<(i64, i64)>,
+}
+
+impl Beside<'_, '_> {
+    /// Goes on to what is next: each entry and kind once.
+    fn advance(&mut self) -> Result<(), Error> {
+        let doing = "read what is on a volume";
+        let last = self.next.take();
+        while let Some(row) = self.rows.next().during(doing)? {
+            let at = (row.get(0).during(doing)?, row.get(1).during(doing)?);
+            if last != Some(at) {
+                self.next = Some(at);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what there is of entries up to `id`, it included.
+    fn up_to<E: From<Error>>(&mut self, id: i64, put: &mut impl FnMut(Record) -> Result<(), E>) -> Result<(), E> {
+        while let Some((entry, what)) = self.next.filter(|(entry, _)| *entry <= id) {
+            debug_assert!(what == RARE || what == EXTENTS);
+            self.job.records_beside(self.volume, entry, what)?.into_iter().try_for_each(&mut *put)?;
+            self.advance()?;
+        }
+        Ok(())
     }
 }
 

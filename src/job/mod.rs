@@ -11,6 +11,7 @@
 //! database (a commit on a volume, an upload id) the transaction runs under `synchronous=FULL`. The write-ahead log is
 //! one sequence, so a durable transaction makes all before it durable.
 
+mod ahead;
 mod batch;
 mod commit;
 mod convert;
@@ -47,6 +48,7 @@ use rusqlite::Connection;
 use crate::crypto::{PublicKey, SigningKey};
 use crate::format::JobId;
 
+pub use ahead::Ended;
 pub use batch::Batch;
 pub use commit::{Committed, PackState};
 pub use convert::{job_pack, pack_close, volume_pack};
@@ -58,7 +60,7 @@ pub use forget::Due;
 pub use journal::{Effort, Journal, Notable};
 pub use ledger::{Count, Excluded, Ledger};
 pub use line::LINE;
-pub use listing::Listed;
+pub use listing::{Arrivals, Listed};
 pub use objects::{Evidence, Object, ObjectState, Part};
 pub use open::{NewJob, Source, SourceRoot};
 pub use signing::SIGNING_KEY;

@@ -6,11 +6,11 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::digest::Sha256;
+use crate::format::hex;
 use crate::format::record::EntryType;
 use crate::job::{Job, Listed, ensure_dir};
 use crate::report::facts::{each_graded, volumes};
 use crate::report::json::ReportFile;
-use crate::report::lines::hex;
 use crate::report::write::replace;
 use crate::report::{Error, Facts, Stage};
 use crate::sys::Fs;
@@ -54,10 +54,9 @@ pub fn write_bag(job: &Job, fs: &dyn Fs, facts: &Facts, dir: &Path) -> Result<Ve
 /// Digest and length of what a reader of the bag finds under a name: a further name of a file has the content of the
 /// first. `None` for what is no file, or was not read.
 fn content(job: &Job, listed: &Listed) -> Result<Option<(Sha256, u64)>, Error> {
-    let facts = &listed.entry.facts;
-    Ok(match (facts.entry_type, &listed.read) {
-        (EntryType::File, Some(read)) => Some((read.sha256, facts.size)),
-        (EntryType::HardLink, _) => job.staged_entry(facts.link_id)?.map(|first| (first.sha256, first.size)),
+    Ok(match (listed.entry_type, &listed.read) {
+        (EntryType::File, Some(read)) => Some((read.sha256, listed.bytes)),
+        (EntryType::HardLink, _) => job.staged_entry(listed.link_id)?.map(|first| (first.sha256, first.size)),
         _ => None,
     })
 }

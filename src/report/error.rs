@@ -32,9 +32,6 @@ pub enum Error {
         #[source]
         io::Error,
     ),
-    /// The thread that reads the job ended without a word: a bug.
-    #[error("reading the job for its report stopped unexpectedly")]
-    Reader,
     /// A value could not be rendered.
     #[error("cannot render the report")]
     Render(

@@ -1,20 +1,13 @@
 //! What is true of a job, gathered once for every form of its report.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crossbeam_channel::Sender;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::job::{Count, Evidence, Job, Journal, Ledger, Listed, Run, State, VolumeRow, VolumeState};
+use crate::job::{Count, Ended, Evidence, Job, Journal, Ledger, Listed, Run, State, VolumeRow, VolumeState};
 use crate::report::grade::Reason;
 use crate::report::{Error, Grade};
-
-/// Entries handed from the thread that reads them to the one that writes about them, at once.
-const BATCH_ENTRIES: usize = 512;
-/// Batches that may wait.
-const BATCHES_AHEAD: usize = 8;
 
 /// Which report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -165,13 +158,14 @@ impl Facts {
         mut each: impl FnMut(&Listed, &Grade) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let mut volumes = volumes(job)?;
+        let arrivals = job.arrivals()?;
         for volume in &mut volumes {
-            let (entries, not_arrived) = job.not_arrived(volume.row.volume.number)?;
-            volume.content = Some(VolumeContent { entries, not_arrived });
+            let of_volume = arrivals.get(&volume.row.volume.number).copied().unwrap_or_default();
+            volume.content = Some(VolumeContent { entries: of_volume.entries, not_arrived: of_volume.missing });
         }
         let mut lists = Lists::default();
         each_graded(job, stage, &volumes, |listed, grade| {
-            lists.take(&listed.path, listed.entry.facts.size, grade);
+            lists.take(&listed.path, listed.bytes, grade);
             each(listed, grade)
         })?;
         job.loose_problems(|problem| lists.take_loose(&problem.path, Reason::of(problem)))?;
@@ -265,68 +259,27 @@ impl Lists {
     }
 }
 
-/// Hands every entry that exists at the source to `each`, with its grade, in the order of their numbers. A thread reads
-/// the database ahead, on a handle of its own: that takes as long as what is done with the entries.
+/// Hands every entry that exists at the source to `each`, with its grade, in the order of their numbers.
 pub(super) fn each_graded(
     job: &Job,
     stage: Stage,
     volumes: &[VolumeFacts],
     mut each: impl FnMut(&Listed, &Grade) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let sealed: std::collections::BTreeSet<u32> =
+    let sealed: BTreeSet<u32> =
         volumes.iter().filter(|volume| volume.row.sealing.is_some()).map(|volume| volume.row.volume.number).collect();
-    let dir = job.dir();
-    std::thread::scope(|scope| {
-        let (filled, batches) = crossbeam_channel::bounded(BATCHES_AHEAD);
-        let reader = scope.spawn(move || read_graded(dir, stage, &sealed, &filled));
-        for batch in &batches {
-            batch.iter().try_for_each(|(listed, grade)| each(listed, grade))?; // the reader ends when nobody listens
-        }
-        drop(batches);
-        reader.join().unwrap_or(Err(Error::Reader))
-    })
-}
-
-/// Reads all entries and their grades into batches, until the end or until nobody takes them any more.
-fn read_graded(
-    dir: &Path,
-    stage: Stage,
-    sealed: &std::collections::BTreeSet<u32>,
-    filled: &Sender<Vec<(Listed, Grade)>>,
-) -> Result<(), Error> {
-    let job = Job::open_read_only(dir)?;
-    let mut batch = Vec::with_capacity(BATCH_ENTRIES);
-    let ended = job.list(|listed| {
-        if listed.entry.state.is_deleted() {
-            return Ok(());
-        }
-        let grade = Grade::of(&job, stage, &listed, |volume| sealed.contains(&volume)).map_err(Ended::Failed)?;
-        batch.push((listed, grade));
-        if batch.len() < BATCH_ENTRIES {
-            return Ok(());
-        }
-        let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ENTRIES));
-        filled.send(full).map_err(|_| Ended::Unheard)
-    });
-    match ended {
-        Ok(()) => drop(filled.send(batch)), // whoever does not listen has an error of its own to tell
-        Err(Ended::Unheard) => {}
-        Err(Ended::Failed(error)) => return Err(error),
-    }
-    Ok(())
-}
-
-/// Why reading ended early.
-enum Ended {
-    /// Nobody takes the entries any more.
-    Unheard,
-    Failed(Error),
-}
-
-impl From<crate::job::Error> for Ended {
-    fn from(error: crate::job::Error) -> Self {
-        Self::Failed(error.into())
-    }
+    job.read_ahead(
+        |job, put| {
+            job.list(|listed| {
+                if listed.state.is_deleted() {
+                    return Ok(());
+                }
+                let grade = Grade::of(job, stage, &listed, |volume| sealed.contains(&volume)).map_err(Ended::Failed)?;
+                put((listed, grade))
+            })
+        },
+        |(listed, grade)| each(&listed, &grade),
+    )
 }
 
 /// The job's volumes.

@@ -30,10 +30,10 @@ impl Grade {
     pub fn of(job: &Job, stage: Stage, listed: &Listed, sealed: impl Fn(u32) -> bool) -> Result<Self, Error> {
         let is_read_back = !listed.volumes.is_empty() && listed.volumes.iter().all(|volume| sealed(*volume));
         let object = listed.object.as_ref();
-        let evidence = Evidence::of(listed.entry.state, is_read_back, object.map(|object| object.state));
+        let evidence = Evidence::of(listed.state, is_read_back, object.map(|object| object.state));
         let reason = |code, text: &str| Some(Reason { code, text: text.to_owned() });
         let unsent = if stage == Stage::Completion && needs_object(listed) { unsent(listed) } else { None };
-        let failure = match listed.entry.state {
+        let failure = match listed.state {
             State::Problem => Some(problem(job, listed)?),
             State::Pending => reason("pending", "not staged yet"),
             State::Changed if unsent.is_none() => {
@@ -65,7 +65,7 @@ fn unsent(listed: &Listed) -> Option<Reason> {
 }
 
 fn problem(job: &Job, listed: &Listed) -> Result<Reason, Error> {
-    let Some(problem) = job.problem_of(listed.entry.id)? else {
+    let Some(problem) = job.problem_of(listed.id)? else {
         return Ok(Reason { code: "problem", text: "could not be staged".into() });
     };
     Ok(Reason::of(&problem))

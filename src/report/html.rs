@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::format::hex;
 use crate::format::path::escape;
 use crate::job::{Count, Evidence};
 use crate::report::journey;
@@ -207,7 +208,7 @@ fn volume_row(stage: Stage, facts: &VolumeFacts) -> Markup {
             td {
                 @if let Some(sealing) = &row.sealing {
                     (moment(sealing.at)) ", " (sealing.read_back) ", " (units::Bytes::new(sealing.file_bytes).decimal())
-                    code class="digest" { (super::lines::hex(&sealing.sums_sha256)) }
+                    code class="digest" { (hex(&sealing.sums_sha256)) }
                 } @else { "none yet" }
                 @if let Some(erased) = row.erased { "; erased " (moment(erased)) }
             }

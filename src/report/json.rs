@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use crate::format::hex;
 use crate::format::path::escape;
 use crate::job::{Count, Journal, State};
-use crate::report::lines::hex;
 use crate::report::{Error, Facts, Outcome, Stage, next};
 
 /// One file of a report.

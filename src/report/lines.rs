@@ -5,6 +5,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use crate::format::hex;
 use crate::format::path::escape;
 use crate::format::record::{EntryType, Problem};
 use crate::job::{Evidence, Job, Listed};
@@ -49,15 +50,15 @@ pub(super) struct Line {
 
 impl Line {
     fn of(listed: &Listed, grade: &Grade) -> Self {
-        let file = listed.read.as_ref().filter(|_| listed.entry.facts.entry_type == EntryType::File);
+        let file = listed.read.as_ref().filter(|_| listed.entry_type == EntryType::File);
         let object = listed.object.as_ref();
         let volumes: Vec<String> = listed.volumes.iter().map(ToString::to_string).collect();
-        let modified = jiff::Timestamp::new(listed.entry.facts.mtime_s, 0);
+        let modified = jiff::Timestamp::new(listed.mtime_s, 0);
         Self {
             path: escape(&listed.path),
-            entry_type: listed.entry.facts.entry_type.word(),
-            bytes: listed.entry.facts.size,
-            modified: modified.map_or_else(|_| listed.entry.facts.mtime_s.to_string(), |time| time.to_string()),
+            entry_type: listed.entry_type.word(),
+            bytes: listed.bytes,
+            modified: modified.map_or_else(|_| listed.mtime_s.to_string(), |time| time.to_string()),
             sha256: file.map(|read| hex(&read.sha256)).unwrap_or_default(),
             crc64nvme: file.map(|read| read.crc64.to_string()).unwrap_or_default(),
             volumes: volumes.join(" "),
@@ -125,7 +126,7 @@ impl<'o> List<'o> {
             Lines::Csv { is_success, .. } if grade.failure.is_none() != *is_success => Ok(()),
             Lines::Sums(out) => {
                 let Some(read) = &listed.read else { return Ok(()) };
-                if listed.entry.facts.entry_type != EntryType::File {
+                if listed.entry_type != EntryType::File {
                     return Ok(());
                 }
                 self.lines += 1;
@@ -236,13 +237,6 @@ fn sum_line(sha256: &[u8; 32], path: &[u8]) -> Vec<u8> {
     }
     line.push(b'\n');
     line
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 pub(super) fn render(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::digest::{Sha256, sha256};
+use crate::format::hex;
 use crate::job::{Job, REPORT_DIR, Replacing, WrittenFile, ensure_dir, replace_file};
 use crate::report::error::At;
 use crate::report::json::ReportFile;
-use crate::report::lines::{Format, List, each_loose, hex};
+use crate::report::lines::{Format, List, each_loose};
 use crate::report::{Error, Facts, Outcome, Stage, render_html, render_json, render_text};
 use crate::sys::{Access, Fs};
 

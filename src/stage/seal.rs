@@ -134,10 +134,13 @@ pub(super) fn one(
     monitor.volume(number, &VolumeEvent::Sealing { total_bytes });
     let created_ns = u64::try_from(world.clock.now().as_nanosecond()).unwrap_or_default();
     let mut manifest = ManifestWriter::create(volume, &packs, run, &*world.random, created_ns)?;
-    job.volume_records::<Error>(number, |record| match record {
-        Record::Pack(_) | Record::Summary(_) => Ok(()), // the writer of the manifest makes these from what it wrote
-        other => Ok(manifest.add(other)?),
-    })?;
+    job.read_ahead(
+        |job, put| job.volume_records(number, put).map(drop),
+        |record| match record {
+            Record::Pack(_) | Record::Summary(_) => Ok(()), // the writer of the manifest makes these from what it wrote
+            other => Ok::<(), Error>(manifest.add(other)?),
+        },
+    )?;
     let manifest = manifest.finish(run, &*world.random)?;
     let spins = device::facts(volume.root()).rotational == Some(true);
     let readers = if spins { 1 } else { process::parallelism().min(READERS_MAX) };

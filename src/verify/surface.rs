@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::{Sha256, sha256};
-use crate::format::{Error as FormatError, Sealed, SumLine, parse_sums};
+use crate::format::{Error as FormatError, Sealed, SumLine, hex, parse_sums};
 use crate::verify::finding::{Finding, FindingKind, chain};
 use crate::volume::{CUSTODY, Error, MANIFEST, README, SEALED, SUMS, VOLUME, Volume};
 
@@ -158,8 +158,4 @@ fn is_known(file: &str) -> bool {
         || [README, VOLUME, MANIFEST, SUMS, SEALED, CUSTODY].contains(&file)
         || is_slot.is_some_and(|run| crate::format::RunId::parse(run).is_ok())
         || is_pack.is_some_and(|pack| pack.len() == 8 && pack.parse::<u32>().is_ok_and(|number| number > 0))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use packmule::digest::{Crc64, sha256};
-use packmule::format::record::{EntryState, EntryType, Problem, ProblemCode, Record};
+use packmule::format::record::{EntryState, EntryType, Extent, Problem, ProblemCode, Record};
 use packmule::job::{Error, Evidence, Object, ObjectState, Sealing};
 use packmule::report::{
     self, Facts, Format, Outcome, Stage, read_completion, render_html, render_json, render_line, render_text,
@@ -12,7 +12,7 @@ use packmule::report::{
 };
 use packmule::sys::RealFs;
 
-use crate::job_support::{World, entry, facts, now, small};
+use crate::job_support::{World, entry, facts, large, now, small};
 
 /// Two files, a link and a directory, staged on volume 1; `sealed` adds the seal.
 pub(crate) fn staged(sealed: bool) -> World {
@@ -47,10 +47,10 @@ pub(crate) fn send(world: &mut World, state: ObjectState) {
     let job = world.job();
     let mut objects = Vec::new();
     job.list(|listed| {
-        if !listed.path.is_empty() && listed.entry.state.is_staged() {
+        if !listed.path.is_empty() && listed.state.is_staged() {
             objects.push(Object {
-                entry: listed.entry.id,
-                generation: listed.entry.generation,
+                entry: listed.id,
+                generation: listed.generation,
                 state,
                 key: None,
                 upload_id: None,
@@ -96,6 +96,46 @@ fn a_job_is_complete_when_the_server_has_everything() {
     assert_eq!((facts.outcome(), facts.lists.success.entries), (Outcome::Complete, 5));
     assert_eq!(facts.lists.evidence[&Evidence::Confirmed].bytes, 100);
     assert!(report::next(&facts).command.unwrap().starts_with("packmule erase /mnt/1 "));
+}
+
+#[test]
+fn a_file_on_two_drives_counts_on_both_until_it_has_arrived_and_on_none_twice() {
+    let mut world = World::new(3);
+    let job = world.job();
+    let top = job.sources().unwrap()[0].id;
+    job.batch(|batch| {
+        batch.add(top, b"large", &facts(EntryType::File, 1000))?;
+        batch.add(top, b"small", &facts(EntryType::File, 10)).map(drop)
+    })
+    .map_err(|error: Error| error)
+    .unwrap();
+    let pending = world.job().pending(0, 10).unwrap();
+    let of = |name: &[u8]| pending.iter().find(|work| work.path == name).unwrap();
+    let (begin, extents) = large(of(b"large"), 512);
+    let record = |extent: &Extent| Record::Extent(extent.clone());
+    world.commit(1, &[&[begin][..], &[record(&extents[0])]].concat());
+    let held = |world: &mut World| {
+        let arrivals = world.job().arrivals().unwrap();
+        arrivals.into_iter().map(|(volume, of)| (volume, of.entries, of.missing)).collect::<Vec<_>>()
+    };
+    assert_eq!(held(&mut world), [(1, 1, 1)], "begun, and its record is nowhere yet");
+    let rest: Vec<Record> = extents[1..].iter().map(record).collect();
+    let count = u32::try_from(extents.len()).unwrap();
+    let end = Record::Entry(entry(of(b"large"), count, EntryState::Stable));
+    world.commit(2, &[&rest[..], &[end], &small(of(b"small"), 9)].concat());
+    assert_eq!(held(&mut world), [(1, 1, 1), (2, 2, 2)], "volume 3 holds nothing");
+    send(&mut world, ObjectState::Confirmed);
+    assert_eq!(held(&mut world), [(1, 1, 0), (2, 2, 0)]);
+    let volumes = gather(&mut world, Stage::Completion).volumes;
+    let told: Vec<(u64, u64)> = volumes
+        .iter()
+        .map(|volume| volume.content.map(|content| (content.entries, content.not_arrived)).unwrap())
+        .collect();
+    assert_eq!(told, [(1, 0), (2, 0), (0, 0)]);
+    let job = world.job();
+    let large = job.find(b"large").unwrap().unwrap();
+    job.batch(|batch| batch.vanish(large)).map_err(|error: Error| error).unwrap();
+    assert_eq!(held(&mut world), [(2, 1, 0)], "what is no longer at the source counts nowhere");
 }
 
 #[test]

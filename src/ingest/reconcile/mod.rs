@@ -168,7 +168,7 @@ fn bundles(job: &Job, prefix: &str) -> Result<HashMap<String, Vec<u64>>, Error> 
     job.list(|listed| -> Result<(), Error> {
         let Some(key) = sent_key(&listed, prefix) else { return Ok(()) };
         if own_key(&listed, prefix).as_ref() != Some(&key) {
-            bundles.entry(key).or_default().push(listed.entry.id);
+            bundles.entry(key).or_default().push(listed.id);
         }
         Ok(())
     })?;
@@ -183,7 +183,7 @@ fn sent_key(listed: &Listed, prefix: &str) -> Option<String> {
 }
 
 fn own_key(listed: &Listed, prefix: &str) -> Option<String> {
-    let is_dir = listed.entry.facts.entry_type == EntryType::Directory;
+    let is_dir = listed.entry_type == EntryType::Directory;
     key_for(prefix, &listed.path, is_dir).ok()
 }
 
@@ -351,7 +351,7 @@ impl Compare<'_, '_> {
     fn missing(&mut self) -> Result<(), Error> {
         let job = self.job;
         job.list(|listed| -> Result<(), Error> {
-            if let Some(key) = sent_key(&listed, self.prefix).filter(|_| !self.seen.has(listed.entry.id)) {
+            if let Some(key) = sent_key(&listed, self.prefix).filter(|_| !self.seen.has(listed.id)) {
                 self.result.missing.count += 1;
                 let why = escape(&listed.path);
                 note(&mut self.result.missing, &key, &why);

@@ -41,14 +41,14 @@ pub struct ProofEntry {
 
 impl ProofEntry {
     pub(super) fn of(listed: &Listed, grade: &Grade) -> Self {
-        let file = listed.read.as_ref().filter(|_| listed.entry.facts.entry_type == EntryType::File);
+        let file = listed.read.as_ref().filter(|_| listed.entry_type == EntryType::File);
         let object = listed.object.as_ref();
         let volumes: Vec<String> = listed.volumes.iter().map(ToString::to_string).collect();
         let told = |text: Option<&String>| text.cloned().unwrap_or_default();
         Self {
             path: escape(&listed.path),
-            r#type: listed.entry.facts.entry_type.word().to_owned(),
-            bytes: listed.entry.facts.size.to_string(),
+            r#type: listed.entry_type.word().to_owned(),
+            bytes: listed.bytes.to_string(),
             sha256: file.map(|read| hex(&read.sha256)).unwrap_or_default(),
             crc64nvme: file.map(|read| read.crc64.to_string()).unwrap_or_default(),
             volumes: volumes.join(" "),

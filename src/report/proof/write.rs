@@ -41,7 +41,7 @@ pub fn write_proof(job: &Job, now: Timestamp, out: &mut dyn Write) -> Result<u64
         let evidence = grade.evidence.name().to_owned();
         let count = grades.entry(grade.evidence).or_insert(GradeCount { evidence, entries: 0, bytes: 0 });
         count.entries += 1;
-        count.bytes += listed.entry.facts.size;
+        count.bytes += listed.bytes;
         write_item(&item, index == 0, out)
     })?;
     claims.count = tree.count();
