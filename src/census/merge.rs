@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use crate::census::{Error, Item, inode};
 use crate::digest::Sha256;
-use crate::format::record::{EntryType, Problem, ProblemCode};
+use crate::format::record::{Attribute, EntryType, Problem, ProblemCode};
 use crate::job::{Batch, Facts, Inode, Job, Known, State};
 use crate::scan::{self, DirBatch, EntryKind, ProblemKind, Root, join};
+use crate::sys::owners::Owners;
 use crate::sys::source::Identity;
 
 /// Most known names read at once.
@@ -65,6 +66,7 @@ pub struct Merge {
     /// Names left out, by rule.
     pub excluded: HashMap<&'static str, u64>,
     special_files: bool,
+    owners: Owners,
     /// Whether files that look unchanged are put in line to be compared by content.
     pub by_content: bool,
     /// Those, since somebody took them.
@@ -80,7 +82,8 @@ impl Merge {
         });
         let expected = expected.collect();
         let (problems, excluded, compare) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { tops, expected, problems, excluded, special_files, by_content: false, compare }
+        let owners = Owners::of_this_machine();
+        Self { tops, expected, problems, excluded, special_files, owners, by_content: false, compare }
     }
 
     /// Takes one batch; gives what is to be read.
@@ -293,7 +296,7 @@ impl Merge {
         // ORDER: the new device is recorded only once the directory's own names are seen and accepted; until then every
         // run must find again that it lies on another one.
         let seen = facts.inode.map(|now| Inode { dev: device.filter(|_| is_remounted).unwrap_or(now.dev), ..now });
-        let facts = Facts { inode: seen, ..facts };
+        let mut facts = Facts { inode: seen, ..facts };
         let (id, generation, is_due) = match old {
             Some(old) if old.is_unchanged(&facts) && !old.state.is_deleted() => {
                 self.compare_later(tx, batch, entry, &old, &facts, &path)?;
@@ -308,9 +311,13 @@ impl Merge {
                 if old.entry_type == EntryType::Directory && entry_type != EntryType::Directory {
                     tx.vanish(old.id)?; // with everything that was below it
                 }
+                facts = self.complete(facts, &entry.identity);
                 (old.id, tx.change(old.id, &facts)?, true)
             }
-            None => (tx.add(directory, &entry.name, &facts)?, 1, true),
+            None => {
+                facts = self.complete(facts, &entry.identity);
+                (tx.add(directory, &entry.name, &facts)?, 1, true)
+            }
         };
         if entry_type == EntryType::Directory && entry.is_entered {
             let expected = Expected { id, after: Vec::new(), is_uncertain: false, is_remounted };
@@ -327,6 +334,19 @@ impl Merge {
         let link_path = if link_id == 0 { None } else { Some(tx.path(link_id)?) };
         let place = self.place(batch.root, entry, &below);
         Ok(Some(Item { id, generation, path, place, facts, link_path }))
+    }
+
+    /// Adds what a reader of the entry will add too: names of owners, and the birth time. An entry without further attributes
+    /// that stays as it is then has the same row when it is staged, but for its state, and a row costs.
+    fn complete(&self, facts: Facts, identity: &Identity) -> Facts {
+        let name = |name: Option<&str>| name.unwrap_or_default().as_bytes().to_vec();
+        let birth = identity.birth.map(|birth| Attribute::BirthTime { s: birth.seconds, ns: birth.nanos });
+        Facts {
+            user: name(self.owners.user(identity.uid)),
+            group: name(self.owners.group(identity.gid)),
+            attributes: birth.into_iter().collect(),
+            ..facts
+        }
     }
 
     /// Where to open an entry.

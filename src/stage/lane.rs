@@ -63,7 +63,10 @@ impl OpenPack {
 
     /// Takes the records that wait for a commit. All frames they name have their tickets.
     pub(super) fn take_records(&self) -> Vec<Record> {
-        std::mem::take(&mut *lock(&self.records))
+        let mut waiting = lock(&self.records);
+        // As many again are likely; a vector that grows is copied each time, into memory that was never touched.
+        let next = Vec::with_capacity(waiting.len());
+        std::mem::replace(&mut *waiting, next)
     }
 
     /// Records waiting.
