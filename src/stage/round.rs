@@ -19,6 +19,13 @@ use crate::sys::throttle::Throttle;
 use crate::sys::{World, device, process};
 use crate::volume::WRITE_BYTES;
 
+/// Frames that may wait for one volume: more do not make a drive faster, and whatever the budget allows is filled before a
+/// drive that is slower than the source; memory that was never touched costs more than what a longer queue could win. Unit:
+/// bytes.
+const WAITING_BYTES: u64 = 128 << 20;
+/// Buffers that whoever reads, compresses or seals has at hand.
+const BUFFERS_AT_WORK: usize = 4;
+
 /// Stages what is pending, and seals what is full or done.
 pub(super) fn round(
     options: &Options,
@@ -158,7 +165,12 @@ fn run_engine(
     if options.memory_bytes < needed_bytes {
         return Err(Error::Memory { budget_bytes: options.memory_bytes, needed_bytes });
     }
-    let budget = Arc::new(MemoryBudget::new(options.memory_bytes - lanes_bytes));
+    let media: Vec<device::Medium> = roots.iter().map(|root| device::medium(root.path())).collect();
+    let readers = readers::Readers::of(&media, options.threads, options.readers);
+    tracing::info!(?media, ?readers, "how the sources are read");
+    let at_work = ((readers.count + options.threads) * BUFFERS_AT_WORK * buffer) as u64;
+    let useful_bytes = at_once as u64 * WAITING_BYTES + at_work;
+    let budget = Arc::new(MemoryBudget::new((options.memory_bytes - lanes_bytes).min(useful_bytes)));
     let (to_engine, inbox) = engine::inbox();
     let mut rack = rack(options, world, run, wrap, monitor, &to_engine);
     let first = rack.open_first(job, options.one_by_one)?;
@@ -166,9 +178,6 @@ fn run_engine(
     let writers_left = first.len();
     first.into_iter().for_each(|lane| shared.lanes.add(lane));
     let walk = walk_options(options);
-    let media: Vec<device::Medium> = roots.iter().map(|root| device::medium(root.path())).collect();
-    let readers = readers::Readers::of(&media, options.threads, options.readers);
-    tracing::info!(?media, ?readers, "how the sources are read");
     let tops = job
         .sources()?
         .into_iter()

@@ -23,8 +23,9 @@ pub enum Compression {
 
 /// Levels `Auto` moves between; 0 stands for none. Negative levels are zstd's fast ones.
 const LADDER: [i32; 6] = [0, -5, 1, 3, 6, 9];
-/// Where `Auto` begins: at zstd 1.
-const START: usize = 2;
+/// Where `Auto` begins: at none. A drive that is slow says so after a quarter of a second; one that is not would have waited
+/// for the processors all that time.
+const START: usize = 0;
 /// Below this share of the processors in use, compression costs nobody time. Unit: percent.
 const CPU_IDLE_PERCENT: u64 = 60;
 /// From this share of the processors in use on, none is left for stronger compression. Unit: percent.
@@ -185,7 +186,7 @@ mod tests {
         let squeeze = Squeeze::new(Compression::Auto);
         let second = Duration::from_secs(1);
         squeeze.heard(second, second);
-        assert_eq!(squeeze.level(), Some(1), "nothing is known of the processors yet");
+        assert_eq!(squeeze.level(), None, "nothing is known of the processors yet");
         squeeze.heard_of_cpu(50);
         for _ in 0..10 {
             squeeze.heard(second, second);
