@@ -58,7 +58,7 @@ impl Job {
         let columns: Vec<String> = STORED.split(", ").map(|column| format!("e.{}", column.trim())).collect();
         let sql = format!(
             "SELECT {}, s.generation, s.volume, s.pack, s.changed, s.extents, s.crc64, s.sha256, s.frame, s.at \
-             FROM staged AS s JOIN entries AS e ON e.id = s.id WHERE s.volume = ?1 ORDER BY s.id",
+             FROM staged AS s LEFT JOIN entries AS e ON e.id = s.id WHERE s.volume = ?1 ORDER BY s.id",
             columns.join(", "),
         );
         let mut query = self.db.prepare_cached(&sql).during(doing)?;
