@@ -311,11 +311,11 @@ impl Merge {
                 if old.entry_type == EntryType::Directory && entry_type != EntryType::Directory {
                     tx.vanish(old.id)?; // with everything that was below it
                 }
-                facts = self.complete(facts, &entry.identity);
+                facts = complete(facts, &self.owners, birth(&entry.identity));
                 (old.id, tx.change(old.id, &facts)?, true)
             }
             None => {
-                facts = self.complete(facts, &entry.identity);
+                facts = complete(facts, &self.owners, birth(&entry.identity));
                 (tx.add(directory, &entry.name, &facts)?, 1, true)
             }
         };
@@ -334,19 +334,6 @@ impl Merge {
         let link_path = if link_id == 0 { None } else { Some(tx.path(link_id)?) };
         let place = self.place(batch.root, entry, &below);
         Ok(Some(Item { id, generation, path, place, facts, link_path }))
-    }
-
-    /// Adds what a reader of the entry will add too: names of owners, and the birth time. An entry without further attributes
-    /// that stays as it is then has the same row when it is staged, but for its state, and a row costs.
-    fn complete(&self, facts: Facts, identity: &Identity) -> Facts {
-        let name = |name: Option<&str>| name.unwrap_or_default().as_bytes().to_vec();
-        let birth = identity.birth.map(|birth| Attribute::BirthTime { s: birth.seconds, ns: birth.nanos });
-        Facts {
-            user: name(self.owners.user(identity.uid)),
-            group: name(self.owners.group(identity.gid)),
-            attributes: birth.into_iter().collect(),
-            ..facts
-        }
     }
 
     /// Where to open an entry.
@@ -437,6 +424,19 @@ pub fn facts(identity: &Identity, entry_type: EntryType, link_id: u64, target: V
         target,
         attributes: Vec::new(),
     }
+}
+
+/// Birth time of an entry, where the file system keeps it, as records have it.
+pub fn birth(identity: &Identity) -> Option<Attribute> {
+    identity.birth.map(|birth| Attribute::BirthTime { s: birth.seconds, ns: birth.nanos })
+}
+
+/// Adds names of owners and attributes. The walk and the reader of an entry both do: one that has no attributes but its birth
+/// time and stays as it is then has the same row when it is staged, but for its state, and a row costs.
+pub fn complete(facts: Facts, owners: &Owners, attributes: impl IntoIterator<Item = Attribute>) -> Facts {
+    let name = |name: Option<&str>| name.unwrap_or_default().as_bytes().to_vec();
+    let (user, group) = (name(owners.user(facts.uid)), name(owners.group(facts.gid)));
+    Facts { user, group, attributes: attributes.into_iter().collect(), ..facts }
 }
 
 /// Type and target of what the walk found.

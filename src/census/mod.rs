@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 pub use crate::census::error::Error;
-pub use crate::census::merge::{Compare, Merge, Top, facts, kind, needs_staging};
+pub use crate::census::merge::{Compare, Merge, Top, birth, complete, facts, kind, needs_staging};
 use crate::format::JobId;
 use crate::job::{Facts, Inode, Job, NewJob, SourceRoot, State};
 use crate::scan::Root;

@@ -269,11 +269,14 @@ pub(super) fn settle(batch: &mut Batch<'_>) -> Result<(), Error> {
 /// Reads one `staged` row: where, and what was read.
 pub(super) fn staged(db: &Connection, id: i64) -> Result<Option<Staged>, Error> {
     let doing = "read what was staged";
-    let sql = "SELECT generation, volume, pack, changed, extents, crc64, sha256, frame, at FROM staged WHERE id = ?1";
-    let mut query = db.prepare_cached(sql).during(doing)?;
+    let mut query = db.prepare_cached(&format!("SELECT {STAGED} FROM staged AS s WHERE id = ?1")).during(doing)?;
     let found = query.query_row([id], |row| Ok(Staged::from_row(row, 0))).optional().during(doing)?;
     found.transpose()
 }
+
+/// Columns that [`Staged::from_row`] reads, of the table `s`.
+pub(super) const STAGED: &str =
+    "s.generation, s.volume, s.pack, s.changed, s.extents, s.crc64, s.sha256, s.frame, s.at";
 
 /// One row of `staged`.
 #[derive(Debug, Clone)]
@@ -286,7 +289,7 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// From the columns `generation, volume, pack, changed, extents, crc64, sha256, frame, at`, the first at `first`.
+    /// From the columns of [`STAGED`], the first at `first`.
     pub(super) fn from_row(row: &rusqlite::Row<'_>, first: usize) -> Result<Self, Error> {
         let doing = "read what was staged";
         let get = |column: usize| row.get::<_, u32>(first + column).during(doing);

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use crate::format::FooterReason;
 use crate::format::record::{EntryType, PackRecord, Record, Summary};
-use crate::job::commit::{Staged, staged};
+use crate::job::commit::{STAGED, Staged, staged};
 use crate::job::error::{During, from_db, to_db};
 use crate::job::rows::STORED;
 use crate::job::{Caches, Error, Job, PackRow, Stored, extents, paths, rare, rows};
@@ -57,7 +57,7 @@ impl Job {
         beside.advance()?;
         let columns: Vec<String> = STORED.split(", ").map(|column| format!("e.{}", column.trim())).collect();
         let sql = format!(
-            "SELECT {}, s.generation, s.volume, s.pack, s.changed, s.extents, s.crc64, s.sha256, s.frame, s.at \
+            "SELECT {}, {STAGED} \
              FROM staged AS s LEFT JOIN entries AS e ON e.id = s.id WHERE s.volume = ?1 ORDER BY s.id",
             columns.join(", "),
         );

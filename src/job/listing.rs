@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, params};
 
 use crate::format::record::{EntryType, Problem};
-use crate::job::commit::Staged;
+use crate::job::commit::{STAGED, Staged};
 use crate::job::error::{During, from_db, to_db};
 use crate::job::objects::{OBJECT, object};
 use crate::job::rows::entry_type;
@@ -17,7 +17,6 @@ const ENTRY: &str =
     "e.id, e.parent, e.name, e.state, e.generation, e.type, e.size, e.mtime_s, e.mtime_ns, e.link_id, e.target";
 const ENTRY_COLUMNS: usize = 11;
 /// Columns of what was staged.
-const STAGED: &str = "s.generation, s.volume, s.pack, s.changed, s.extents, s.crc64, s.sha256, s.frame, s.at";
 const STAGED_COLUMNS: usize = 9;
 
 /// Whether no server has the entry `e` with the object `o`. The top directory is missing nowhere unless it has an object.

@@ -169,7 +169,7 @@ fn run_engine(
     let readers = readers::Readers::of(&media, options.threads, options.readers);
     tracing::info!(?media, ?readers, "how the sources are read");
     let at_work = ((readers.count + options.threads) * BUFFERS_AT_WORK * buffer) as u64;
-    let useful_bytes = at_once as u64 * WAITING_BYTES + at_work;
+    let useful_bytes = at_once.max(1) as u64 * WAITING_BYTES + at_work; // a volume may be brought later
     let budget = Arc::new(MemoryBudget::new((options.memory_bytes - lanes_bytes).min(useful_bytes)));
     let (to_engine, inbox) = engine::inbox();
     let mut rack = rack(options, world, run, wrap, monitor, &to_engine);

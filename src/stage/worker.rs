@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use crate::census::inode;
+use crate::census;
 use crate::digest::Crc64;
-use crate::format::record::{Attribute, Entry, EntryState, EntryType, Piece, Problem, ProblemCode, Record};
+use crate::format::record::{Attribute, Entry, EntryState, Piece, Problem, ProblemCode, Record};
 use crate::format::{FRAME_HEADER_BYTES, FrameKind, INNER_BYTES};
 use crate::job::{Facts, Read};
 use crate::stage::Error;
@@ -127,7 +127,7 @@ impl Shared {
         });
         let mut attributes: Vec<Attribute> =
             xattrs.into_iter().map(|xattr| Attribute::Xattr { name: xattr.name, value: xattr.value }).collect();
-        attributes.extend(identity.birth.map(|birth| Attribute::BirthTime { s: birth.seconds, ns: birth.nanos }));
+        attributes.extend(census::birth(identity));
         attributes
     }
 
@@ -165,24 +165,9 @@ impl Shared {
 
     /// The entry's facts as they are now, extended attributes included.
     pub(super) fn facts_now(&self, item: &Item, identity: &Identity, attributes: Vec<Attribute>) -> Facts {
-        let name = |name: Option<&str>| name.unwrap_or_default().as_bytes().to_vec();
-        Facts {
-            entry_type: item.facts.entry_type,
-            size: if item.facts.entry_type == EntryType::File { identity.size } else { 0 },
-            mtime_s: identity.mtime.seconds,
-            mtime_ns: identity.mtime.nanos,
-            inode: Some(inode(identity)),
-            nlink: identity.nlink,
-            mode: identity.mode,
-            uid: identity.uid,
-            gid: identity.gid,
-            user: name(self.owners.user(identity.uid)),
-            group: name(self.owners.group(identity.gid)),
-            link_id: item.facts.link_id,
-            rdev: item.facts.rdev,
-            target: item.facts.target.clone(),
-            attributes,
-        }
+        let (entry_type, target) = (item.facts.entry_type, item.facts.target.clone());
+        let now = census::facts(identity, entry_type, item.facts.link_id, target);
+        census::complete(Facts { rdev: item.facts.rdev, ..now }, &self.owners, attributes)
     }
 }
 

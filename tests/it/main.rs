@@ -30,6 +30,7 @@ mod ingest_kit;
 mod ingest_lies;
 mod ingest_options;
 mod ingest_remote;
+mod job_ahead;
 mod job_basics;
 mod job_bench;
 mod job_laws;
