@@ -19,7 +19,7 @@ use crate::stage::Error;
 use crate::stage::convert::{job_pack, pack_close};
 use crate::stage::gauge::Gauge;
 use crate::stage::item::{Gather, Item, Unit};
-use crate::stage::lane::{Need, ToWriter};
+use crate::stage::lane::Need;
 use crate::stage::lanes::Room;
 use crate::stage::pace::Slowed;
 use crate::stage::rack::Rack;
@@ -359,7 +359,7 @@ impl Engine<'_> {
                 let recorded = self.job.record_commit(volume, &pack, &committed.records, now)?;
                 self.shared.monitor.staged(recorded.staged.entries, recorded.staged.bytes);
                 if let Some(lane) = self.shared.lanes.of(volume) {
-                    let _ = lane.writer.send(ToWriter::Recorded);
+                    lane.recorded();
                 }
             }
             FromWriter::Closed(volume, state) => {

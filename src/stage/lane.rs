@@ -35,10 +35,8 @@ pub(super) enum ToWriter {
     Frame(u32, SealedFrame),
     /// A pack takes nothing new; close it when it is quiet.
     Close(u32),
-    /// A pack may have become quiet.
+    /// A pack may have become quiet, or a commit is recorded.
     Look,
-    /// The job database has recorded the last commit.
-    Recorded,
     /// No more packs come: close all, then end. May come twice.
     Finish,
 }
@@ -106,6 +104,10 @@ pub(super) struct Lane {
     holds: AtomicU64,
     failed: AtomicBool,
     released: Condvar,
+    /// Frames on their way to the writer. Unit: bytes.
+    queued_bytes: AtomicU64,
+    /// Whether the writer told of a commit that the job database does not have yet.
+    is_unrecorded: AtomicBool,
     /// Share of the last stretch in which the writer was at work, in percent.
     busy_percent: AtomicU64,
 }
@@ -169,6 +171,8 @@ impl Lane {
             holds: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             released: Condvar::new(),
+            queued_bytes: AtomicU64::new(0),
+            is_unrecorded: AtomicBool::new(false),
             busy_percent: AtomicU64::new(0),
         })
     }
@@ -193,6 +197,33 @@ impl Lane {
     /// Whether nothing more fits. Once so, it stays so.
     pub(super) fn is_full(&self) -> bool {
         lock(&self.state).is_full
+    }
+
+    /// The writer is about to tell of a commit.
+    pub(super) fn committed(&self) {
+        self.is_unrecorded.store(true, Ordering::Release);
+    }
+
+    /// The job database has recorded the last commit. WHY not a message: it would wait behind the frames in the queue, and
+    /// the next commit with it.
+    pub(super) fn recorded(&self) {
+        self.is_unrecorded.store(false, Ordering::Release);
+        let _ = self.writer.send(ToWriter::Look);
+    }
+
+    /// Whether the job database does not have the last commit yet.
+    pub(super) fn is_unrecorded(&self) -> bool {
+        self.is_unrecorded.load(Ordering::Acquire)
+    }
+
+    /// Frames on their way to the writer. Unit: bytes.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The writer has a frame of that length.
+    pub(super) fn arrived(&self, bytes: u64) {
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -358,6 +389,7 @@ impl Slot {
         self.hold.give_back(worst_bytes(plain_bytes, 1));
         let unused = worst_bytes(plain_bytes, 1).saturating_sub(exact);
         self.pack.planned_bytes.fetch_sub(unused, Ordering::Relaxed);
+        lane.queued_bytes.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
         let _ = lane.writer.send(ToWriter::Frame(self.pack.number, frame));
     }
 

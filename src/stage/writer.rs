@@ -1,7 +1,7 @@
 //! The writer of a lane: one thread per volume, the only one that writes there.
 //!
 //! Invariants: frames go into a pack in the order of their indexes; at most one commit of this volume is unknown to the
-//! job database (pack.md section 6, step 4: the next begins only after `Recorded`); a pack is closed only after its last
+//! job database (pack.md section 6, step 4: the next begins only when it is recorded); a pack is closed only after its last
 //! commit was recorded. After an error nothing more is written; what still arrives is dropped, so that workers end.
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,8 +14,9 @@ use crate::stage::lane::{Lane, OpenPack, ToWriter};
 use crate::stage::pace::{Pace, Slowed};
 use crate::volume::{Committed, Error, PackState, PackWriter};
 
-/// Bytes in a pack since its last commit that make the next one due. Unit: bytes.
-const COMMIT_BYTES: u64 = 256 << 20;
+/// Bytes in a pack since its last commit, or on their way there, that make the next one due. A reader that checks or restores
+/// holds them until it knows what they are, so this is also the measure of its memory. Unit: bytes.
+const COMMIT_BYTES: u64 = 128 << 20;
 /// Records waiting that make a commit due.
 const COMMIT_RECORDS: usize = 32_768;
 /// Records waiting that make a commit due while the drive has nothing else to do: its sync costs nobody anything then, and
@@ -30,7 +31,7 @@ const MEASURE_EVERY: Duration = Duration::from_millis(250);
 
 /// From the writer of a lane.
 pub(super) enum FromWriter {
-    /// A commit is on the medium; answer with `ToWriter::Recorded` once the database has it.
+    /// A commit is on the medium; the lane must hear of it (`Lane::recorded`) once the database has it.
     Committed(u32, Committed),
     /// A pack is closed.
     Closed(u32, PackState),
@@ -50,7 +51,6 @@ pub(super) struct LaneWriter<S: Fn(FromWriter)> {
     pub(super) wrote: Box<dyn Fn(u64) + Send>,
     packs: BTreeMap<u32, (PackWriter, Arc<OpenPack>)>,
     closing: HashSet<u32>,
-    is_unrecorded: bool,
     is_finishing: bool,
     last_commit: Duration,
     written_bytes: u64,
@@ -67,7 +67,6 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             wrote,
             packs: BTreeMap::new(),
             closing: HashSet::new(),
-            is_unrecorded: false,
             is_finishing: false,
             last_commit,
             written_bytes: 0,
@@ -122,7 +121,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             }
             self.commit_if_due(now)?;
             self.close_if_quiet()?;
-            if self.is_finishing && self.packs.is_empty() && !self.is_unrecorded {
+            if self.is_finishing && self.packs.is_empty() && !self.lane.is_unrecorded() {
                 return Ok(());
             }
         }
@@ -134,6 +133,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
                 self.packs.insert(pack.number, (*writer, pack));
             }
             ToWriter::Frame(number, frame) => {
+                self.lane.arrived(frame.bytes.len() as u64);
                 let Some((writer, _)) = self.packs.get_mut(&number) else {
                     let path = self.lane.volume.root().to_owned();
                     return Err(Error::Damaged { path, reason: format!("a frame came for closed pack {number}") });
@@ -148,7 +148,6 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             ToWriter::Close(number) => {
                 self.closing.insert(number);
             }
-            ToWriter::Recorded => self.is_unrecorded = false,
             ToWriter::Look => {}
             ToWriter::Finish => {
                 self.is_finishing = true;
@@ -160,7 +159,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
 
     fn told_of(&mut self, committed: Option<Committed>) {
         if let Some(committed) = committed {
-            self.is_unrecorded = true;
+            self.lane.committed();
             self.last_commit = self.lane.world().clock.monotonic();
             (self.tell)(FromWriter::Committed(self.lane.number(), committed));
         }
@@ -168,16 +167,18 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
 
     /// Begins the commit that is most due, unless one is under way.
     fn commit_if_due(&mut self, now: Duration) -> Result<(), Error> {
-        if self.is_unrecorded || self.packs.values().any(|(writer, _)| writer.commit_is_pending()) {
+        if self.lane.is_unrecorded() || self.packs.values().any(|(writer, _)| writer.commit_is_pending()) {
             return Ok(());
         }
         let is_late = now.saturating_sub(self.last_commit) >= COMMIT_AFTER;
         let enough = if self.inbox.is_empty() { COMMIT_RECORDS_IDLE } else { COMMIT_RECORDS };
+        // What waits in the queue has its place in the pack: the commit will stand behind it.
+        let queued_bytes = self.lane.queued_bytes();
         let due = self.packs.values().find(|(writer, pack)| {
             let has_something = pack.records_waiting() > 0 || writer.has_uncommitted();
             // A pack that is quiet gets no more tickets, but its last frames may still be in this writer's queue.
             let closes = self.closing.contains(&pack.number) && pack.is_quiet() && writer.is_caught_up();
-            let is_much = writer.uncommitted_bytes() >= COMMIT_BYTES || pack.records_waiting() >= enough;
+            let is_much = writer.uncommitted_bytes() + queued_bytes >= COMMIT_BYTES || pack.records_waiting() >= enough;
             (closes && has_something) || (pack.records_waiting() > 0 && (is_much || is_late))
         });
         let Some(number) = due.map(|(_, pack)| pack.number) else { return Ok(()) };
@@ -189,7 +190,7 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
 
     /// Closes packs that take nothing new, are quiet, and whose last commit is recorded.
     fn close_if_quiet(&mut self) -> Result<(), Error> {
-        if self.is_unrecorded {
+        if self.lane.is_unrecorded() {
             return Ok(());
         }
         let is_done = |(writer, pack): &(PackWriter, Arc<OpenPack>)| {

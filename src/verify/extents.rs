@@ -6,8 +6,8 @@
 //! than one opened frame, and memory is threads times the largest frame, whatever the volume says. A frame shared by
 //! both kinds is opened more than once; how often is bounded.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -34,6 +34,8 @@ pub(super) struct Opener<'a> {
     pub(super) number: u32,
     pub(super) header: &'a PackHeader,
     pub(super) key: &'a OpeningKey,
+    /// How much to keep of frames that no extent names yet. Unit: bytes.
+    pub(super) keep_bytes_max: u64,
 }
 
 /// What became of one extent.
@@ -61,6 +63,8 @@ pub(super) struct OpenedData {
     pub(super) outcomes: Vec<Outcome>,
     pub(super) bad_frames: Vec<BadFrame>,
     pub(super) plain_bytes: u64,
+    /// For each frame what it holds, if an extent that comes later may name it.
+    pub(super) kept: Vec<Option<Arc<Plain>>>,
 }
 
 type FrameResult = Result<u32, (FindingKind, String)>;
@@ -69,21 +73,29 @@ struct Work<'a> {
     opener: &'a Opener<'a>,
     frames: &'a [&'a Stored],
     results: Vec<OnceLock<FrameResult>>,
+    /// How often each frame will still be opened, as far as that can be told before: the last one may have its body.
+    uses: Vec<AtomicI64>,
+    kept: Vec<Mutex<Option<Arc<Plain>>>>,
+    kept_bytes: AtomicU64,
     openings: AtomicU64,
 }
 
 /// Opens the data frames of a group and checks the extents that name them. `frames` are the data frames of the pack so
-/// far, of which those from `own_from` on are the group's: an extent on its way at a commit begins before it. `is_lost`
-/// says which indexes are known to be damaged.
+/// far: an extent on its way at a commit begins before it. `kept` is what was kept of those of earlier groups; the others
+/// are the group's own. `is_lost` says which indexes are known to be damaged.
 pub(super) fn open_data(
     opener: &Opener<'_>,
     frames: &[&Stored],
-    own_from: usize,
+    kept: Vec<Option<Arc<Plain>>>,
     extents: &[&Extent],
     is_lost: &(dyn Fn(u32) -> bool + Sync),
 ) -> OpenedData {
+    let own_from = kept.len();
     let results = frames.iter().map(|_| OnceLock::new()).collect();
-    let work = Work { opener, frames, results, openings: AtomicU64::new(0) };
+    let uses = frames.iter().map(|_| AtomicI64::new(0)).collect();
+    let kept_bytes = kept.iter().flatten().map(|plain| plain.len() as u64).sum::<u64>().into();
+    let kept = kept.into_iter().chain(std::iter::repeat_with(|| None)).take(frames.len()).map(Mutex::new).collect();
+    let work = Work { opener, frames, results, uses, kept, kept_bytes, openings: AtomicU64::new(0) };
     let mut outcomes: Vec<Option<Outcome>> = extents.iter().map(|_| None).collect();
     // Single-piece extents by the frame that holds them; frames an extent of several pieces opens on its own way.
     let mut singles: Vec<Vec<usize>> = frames.iter().map(|_| Vec::new()).collect();
@@ -96,8 +108,12 @@ pub(super) fn open_data(
                     singles[work.place(piece.frame).unwrap_or_default()].push(at);
                 }
                 pieces => {
+                    let mut last = None;
                     for place in pieces.iter().filter_map(|piece| work.place(piece.frame)) {
                         is_visited[place] = true;
+                        if last.replace(place) != Some(place) {
+                            work.uses[place].fetch_add(1, Ordering::Relaxed);
+                        }
                     }
                     others.push(at);
                 }
@@ -105,10 +121,14 @@ pub(super) fn open_data(
             Content::Hole => others.push(at),
         }
     }
-    let is_own = |place: &usize| *place >= own_from && !is_visited[*place];
-    let by_frame: Vec<(usize, Outcome)> = (0..frames.len())
+    let is_own = |place: usize| place >= own_from && !is_visited[place];
+    let by_itself: Vec<usize> =
+        (0..frames.len()).filter(|place| is_own(*place) || !singles[*place].is_empty()).collect();
+    for place in &by_itself {
+        work.uses[*place].fetch_add(1, Ordering::Relaxed);
+    }
+    let by_frame: Vec<(usize, Outcome)> = by_itself
         .into_par_iter()
-        .filter(|place| is_own(place) || !singles[*place].is_empty())
         .flat_map_iter(|place| work.frame_of_singles(place, &singles[place], extents))
         .collect();
     let by_extent: Vec<(usize, Outcome)> =
@@ -126,7 +146,8 @@ pub(super) fn open_data(
         }
     }
     let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Outcome::Bad("not checked".into())));
-    OpenedData { outcomes: outcomes.collect(), bad_frames, plain_bytes }
+    let kept = work.kept.into_iter().map(|kept| kept.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
+    OpenedData { outcomes: outcomes.collect(), bad_frames, plain_bytes, kept }
 }
 
 impl Work<'_> {
@@ -136,40 +157,64 @@ impl Work<'_> {
     }
 
     /// Opens a frame, once more if need be. `None` when it does not open, or was opened too often already.
-    fn open(&self, place: usize) -> Option<Plain> {
+    fn open(&self, place: usize) -> Option<Arc<Plain>> {
+        let is_last = self.uses[place].fetch_sub(1, Ordering::Relaxed) <= 1;
+        if let Some(plain) = self.kept(place, is_last) {
+            return Some(plain);
+        }
         let openings = self.openings.fetch_add(1, Ordering::Relaxed);
         if openings > self.frames.len() as u64 * OPENINGS_PER_FRAME_MAX + OPENINGS_FLOOR {
             return None;
         }
         let stored = self.frames[place];
-        let opened = self.body(stored).and_then(|body| {
+        let opened = self.body(stored, is_last).and_then(|body| {
             let header = self.opener.header;
             let path = self.opener.volume.root();
             open_plain(self.opener.key, &stored.header, body, header.frame_plain_bytes_max, path)
         });
         let (result, plain) = match opened {
-            Ok(plain) => (Ok(u32::try_from(plain.len()).unwrap_or(u32::MAX)), Some(plain)),
+            Ok(plain) => (Ok(u32::try_from(plain.len()).unwrap_or(u32::MAX)), Some(Arc::new(plain))),
             Err(error) => (Err((frame_kind(&error), cause(&error))), None),
         };
         let _ = self.results[place].set(result); // a second opening comes to the same
         plain
     }
 
-    fn body(&self, stored: &Stored) -> Result<Vec<u8>, Error> {
-        if let Some(body) = &stored.body {
-            return Ok(body.clone());
+    /// What was kept of a frame.
+    fn kept(&self, place: usize, is_last: bool) -> Option<Arc<Plain>> {
+        let mut kept = self.kept[place].lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_last {
+            return kept.clone();
+        }
+        let plain = kept.take()?;
+        self.kept_bytes.fetch_sub(plain.len() as u64, Ordering::Relaxed);
+        Some(plain)
+    }
+
+    /// Keeps what an extent that comes later may need, if there is room.
+    fn keep(&self, place: usize, plain: Arc<Plain>) {
+        let bytes = plain.len() as u64;
+        if self.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.opener.keep_bytes_max {
+            self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return;
+        }
+        *self.kept[place].lock().unwrap_or_else(PoisonError::into_inner) = Some(plain);
+    }
+
+    fn body(&self, stored: &Stored, is_last: bool) -> Result<Vec<u8>, Error> {
+        if let Some(body) = if is_last { stored.take_body() } else { stored.copy_body() } {
+            return Ok(body);
         }
         let pack = self.opener.volume.open_pack(self.opener.number, Access::Direct)?;
-        let mut body = Vec::new();
-        pack.read_frames::<Error>(&[stored.at], |frame| {
-            body = frame.body;
-            Ok(())
-        })?;
-        Ok(body)
+        pack.read_frame(&stored.at).map(|frame| frame.body)
     }
 
     fn frame_of_singles(&self, place: usize, singles: &[usize], extents: &[&Extent]) -> Vec<(usize, Outcome)> {
         let plain = self.open(place);
+        if singles.is_empty() {
+            plain.into_iter().for_each(|plain| self.keep(place, plain));
+            return Vec::new();
+        }
         let check = |at: &usize| {
             let extent = extents[*at];
             let Content::Stored(pieces) = &extent.content else { return (*at, Outcome::Lost(Vec::new())) };
@@ -192,7 +237,7 @@ impl Work<'_> {
         };
         let mut digests = Digests::begin(extent);
         let mut lost = Vec::new();
-        let mut opened: Option<(usize, Option<Plain>)> = None;
+        let mut opened: Option<(usize, Option<Arc<Plain>>)> = None;
         let mut at = extent.offset;
         for piece in pieces {
             let span = Span { from: at, to: at + u64::from(piece.bytes) };

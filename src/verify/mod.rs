@@ -12,6 +12,7 @@ mod job;
 mod join;
 mod manifest;
 mod opened;
+mod pipeline;
 mod report;
 mod signed;
 mod surface;

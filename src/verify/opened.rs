@@ -1,6 +1,7 @@
 //! One pack with its key: every frame opens, commits and footer fit, records decode, extents are what they say.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::crypto::{self, OpeningKey};
 use crate::digest::Crc64;
@@ -13,8 +14,9 @@ use crate::verify::extents::{Opener, Outcome, cause, frame_kind, open_data, whol
 use crate::verify::finding::{Finding, FindingKind, Lost, Span, chain};
 use crate::verify::join::{Join, Place};
 use crate::verify::manifest::RecordSums;
+use crate::verify::pipeline::OpenedPack;
 use crate::verify::walk::{Group, Stored};
-use crate::volume::{Keyring, RECORDS_PER_PACK_MAX, RECORDS_PLAIN_BYTES_MAX, Volume, open_plain};
+use crate::volume::{Keyring, Plain, RECORDS_PER_PACK_MAX, RECORDS_PLAIN_BYTES_MAX, Volume, open_plain};
 
 /// A range of frames whose records cannot be read, so that only `MANIFEST` can say what they held.
 #[derive(Debug)]
@@ -40,16 +42,18 @@ pub(super) struct PackCheck<'a> {
     records: u64,
     records_plain_bytes: u64,
     next_index: u32,
-    /// Data frames of earlier groups, without their bodies: they are read again for the few extents that need them.
+    /// Data frames of earlier groups, without their bodies, and what was kept of them for extents that end later.
     earlier: Vec<Stored>,
+    kept: Vec<Option<Arc<Plain>>>,
+    keep_bytes_max: u64,
     /// Whether the last commit could not be opened, so that the next one cannot be compared with it.
     chain_lost: bool,
     /// Whether anything was damaged, so that sums over the file cannot be compared any more.
     damaged: bool,
-    pub(super) reason: Option<FooterReason>,
-    pub(super) problems: u64,
-    pub(super) findings: Vec<Finding>,
-    pub(super) nameless: Vec<Nameless>,
+    reason: Option<FooterReason>,
+    problems: u64,
+    findings: Vec<Finding>,
+    nameless: Vec<Nameless>,
 }
 
 impl<'a> PackCheck<'a> {
@@ -59,6 +63,7 @@ impl<'a> PackCheck<'a> {
         header: PackHeader,
         header_bytes: &[u8],
         key: OpeningKey,
+        keep_bytes_max: u64,
         file: &str,
     ) -> Self {
         let place = Place { volume: volume.header().number, file: file.to_owned() };
@@ -75,12 +80,24 @@ impl<'a> PackCheck<'a> {
             records_plain_bytes: 0,
             next_index: 0,
             earlier: Vec::new(),
+            kept: Vec::new(),
+            keep_bytes_max,
             chain_lost: false,
             damaged: false,
             reason: None,
             problems: 0,
             findings: Vec::new(),
             nameless: Vec::new(),
+        }
+    }
+
+    /// What it came to.
+    pub(super) fn finish(&mut self) -> OpenedPack {
+        OpenedPack {
+            reason: self.reason,
+            problems: self.problems,
+            findings: std::mem::take(&mut self.findings),
+            nameless: std::mem::take(&mut self.nameless),
         }
     }
 
@@ -97,7 +114,8 @@ impl<'a> PackCheck<'a> {
     }
 
     /// Checks a group: records first, since they say where the extents are.
-    pub(super) fn group(&mut self, group: &Group, join: &std::sync::Mutex<Join>, sums: &mut RecordSums) {
+    pub(super) fn group(&mut self, group: Group, join: &std::sync::Mutex<Join>, sums: &mut RecordSums) {
+        let group = &group;
         let before = self.findings.len();
         let first_index = self.next_index;
         let group_damaged = !group.damages.is_empty();
@@ -106,11 +124,18 @@ impl<'a> PackCheck<'a> {
         let own = group.frames.iter().filter(|frame| frame.at_kind() == FrameKind::Data);
         let data: Vec<&Stored> = earlier.iter().chain(own).collect();
         let extents: Vec<&Extent> = records.iter().filter_map(as_extent).collect();
-        let opener = Opener { volume: self.volume, number: self.header.number, header: &self.header, key: &self.key };
+        let opener = Opener {
+            volume: self.volume,
+            number: self.header.number,
+            header: &self.header,
+            key: &self.key,
+            keep_bytes_max: self.keep_bytes_max,
+        };
         let known = |index: u32| group.frames.binary_search_by_key(&index, |frame| frame.at.index).is_ok();
         let end_index = group.end.as_ref().map_or(u32::MAX, |end| end.at.index);
         let is_lost = |index: u32| index < end_index && !known(index);
-        let opened = open_data(&opener, &data, earlier.len(), &extents, &is_lost);
+        let opened = open_data(&opener, &data, std::mem::take(&mut self.kept), &extents, &is_lost);
+        self.kept = opened.kept;
         for bad in &opened.bad_frames {
             self.find_at(bad.kind, data[bad.at], bad.text.clone());
         }
@@ -137,7 +162,7 @@ impl<'a> PackCheck<'a> {
     fn read_records(&mut self, group: &Group) -> (Vec<Record>, bool) {
         let (mut records, mut bad) = (Vec::new(), false);
         for stored in group.frames.iter().filter(|frame| frame.at_kind() == FrameKind::Entries) {
-            let body = stored.body.clone().unwrap_or_default();
+            let body = stored.take_body().unwrap_or_default();
             let root = self.volume.root();
             let plain = match open_plain(&self.key, &stored.header, body, ENTRIES_PLAIN_BYTES_MAX, root) {
                 Ok(plain) => plain,
@@ -281,7 +306,7 @@ impl<'a> PackCheck<'a> {
     }
 
     fn commit(&mut self, group: &Group, end: &Stored, records: usize, plain_bytes: u64, is_whole: bool) {
-        let mut body = end.body.clone().unwrap_or_default();
+        let mut body = end.take_body().unwrap_or_default();
         if let Err(error) = self.key.open(&end.header, &mut body) {
             self.find_at(FindingKind::Authentication, end, error.to_string());
             (self.chain_lost, self.damaged) = (true, true);
@@ -323,8 +348,8 @@ impl<'a> PackCheck<'a> {
     }
 
     fn footer(&mut self, end: &Stored) {
-        let body = end.body.as_deref().unwrap_or_default();
-        let keys = match FooterKeys::split(body) {
+        let body = end.take_body().unwrap_or_default();
+        let keys = match FooterKeys::split(&body) {
             Ok((keys, _)) => keys,
             Err(error) => return self.find_at(FindingKind::Footer, end, error.to_string()),
         };
@@ -332,7 +357,7 @@ impl<'a> PackCheck<'a> {
             Ok(run) => run,
             Err(error) => return self.find_at(FindingKind::Footer, end, error.to_string()),
         };
-        let footer = match crypto::open_footer(run, &self.header, &end.header, body) {
+        let footer = match crypto::open_footer(run, &self.header, &end.header, &body) {
             Ok(footer) => footer,
             Err(error) => return self.find_at(FindingKind::Authentication, end, chain(&error)),
         };

@@ -1,23 +1,21 @@
-//! One volume: surface, slots, packs in order, `MANIFEST`.
-//!
-//! With a key two threads share the work of a volume: one walks the packs and reads them once, the other opens what it
-//! brings, on all processors. The channel between them has no room of its own, so at most two groups are in memory.
+//! One volume: surface, slots, packs in order, `MANIFEST`. With a key, what the walk brings is opened beside it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::crypto::OpeningKey;
-use crate::format::{FooterReason, PackHeader, ReadBack};
+use crate::format::{PackHeader, ReadBack};
 use crate::monitor::Monitor;
 use crate::sys::budget::MemoryBudget;
 use crate::verify::finding::{Finding, FindingKind, chain};
 use crate::verify::join::Join;
 use crate::verify::manifest::{PackFacts, RecordSums, compare};
 use crate::verify::opened::{Nameless, PackCheck};
+use crate::verify::pipeline::{Opened, ToOpener, beside};
 use crate::verify::report::VolumeFacts;
 use crate::verify::signed;
 use crate::verify::surface::{Surface, check_slot};
-use crate::verify::walk::{Group, Walked, Walking, unreadable, walk};
+use crate::verify::walk::{Walked, Walking, later_bytes, unreadable, walk};
 use crate::volume::{CUSTODY, Error, Keyring, MANIFEST, SEALED, SUMS, Volume, pack_name};
 
 /// What every volume's check needs.
@@ -40,6 +38,13 @@ pub(super) struct Outcome {
     pub(super) notes: Vec<String>,
     pub(super) problems: u64,
     pub(super) keys_missing: Vec<String>,
+}
+
+/// A file in pack form that was walked.
+struct WalkedFile {
+    /// Its header, or why it is not believed.
+    header: Result<PackHeader, Error>,
+    walked: Walked,
 }
 
 struct Check<'a> {
@@ -95,16 +100,19 @@ pub(super) fn check(volume: &Volume, context: &Context<'_>) -> Result<Outcome, E
     for run in volume.slots()? {
         check.outcome.findings.extend(check_slot(volume, run));
     }
-    for number in check.pack_numbers()? {
-        check.pack(number);
+    let numbers = check.pack_numbers()?;
+    let (walked, mut opened) = beside(context.join, |opener| check.walk_packs(&numbers, opener));
+    for (number, walked) in walked {
+        check.pack(number, walked, &mut opened);
     }
+    check.sums = opened.sums;
     check.manifest();
     check.outcome.facts.read = check.way.word();
     check.outcome.facts.packs = check.packs.len() as u64;
     Ok(check.outcome)
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     fn number(&self) -> u32 {
         self.volume.header().number
     }
@@ -147,80 +155,103 @@ impl Check<'_> {
         self.nameless.push(Nameless { pack, frames, bytes: None, known: Default::default() });
     }
 
-    fn pack(&mut self, number: u32) {
-        let file = format!("packs/{}", pack_name(number));
-        let walked = self.walk_file(number, &file);
-        match walked {
-            Ok(Some((header, walked, reason))) => {
-                let damaged = walked.damaged || !walked.findings.is_empty();
-                let facts = PackFacts {
-                    frames: walked.frames,
-                    file_bytes: walked.file_bytes,
-                    crc64: walked.crc64,
-                    commits: walked.commits,
-                    reason,
-                    run: header.run,
-                    damaged,
-                };
-                self.packs.insert(number, facts);
-                self.outcome.findings.extend(walked.findings);
-            }
-            Ok(None) => self.lose_whole_pack(number),
-            Err(error) => {
-                self.outcome.findings.push(unreadable(self.number(), &file, &error));
-                self.lose_whole_pack(number);
-            }
-        }
+    /// Walks all packs, and has the opener open those whose key is at hand.
+    fn walk_packs(&mut self, numbers: &[u32], opener: &ToOpener<'a>) -> Vec<(u32, Result<WalkedFile, Error>)> {
+        let walk = |number: &u32| {
+            let walked = self.walk_file(*number, &pack_file(*number), Some(opener));
+            (*number, walked)
+        };
+        numbers.iter().map(walk).collect()
     }
 
-    /// Walks one file, with its key if there is one. `None` when its header is damaged: what was found is noted then.
-    fn walk_file(
-        &mut self,
-        number: u32,
-        file: &str,
-    ) -> Result<Option<(PackHeader, Walked, Option<FooterReason>)>, Error> {
+    /// Takes what walking and opening a pack came to.
+    fn pack(&mut self, number: u32, walked: Result<WalkedFile, Error>, opened: &mut Opened) {
+        let file = pack_file(number);
+        let WalkedFile { header, mut walked } = match walked {
+            Ok(walked) => walked,
+            Err(error) => {
+                self.outcome.findings.push(unreadable(self.number(), &file, &error));
+                return self.lose_whole_pack(number);
+            }
+        };
+        let header = match header {
+            Ok(header) => header,
+            // The header of a pack reaches the medium with its first frames, and counts from its first commit on.
+            Err(_) if !self.surface.has_seal && walked.commits == 0 && !walked.footer => {
+                let note =
+                    format!("volume {}, {file}: begun when its writer was interrupted, and empty", self.number());
+                self.outcome.notes.push(note);
+                return self.lose_whole_pack(number);
+            }
+            Err(error) => {
+                self.bad_header(&file, &error);
+                self.outcome.findings.extend(walked.findings);
+                return self.lose_whole_pack(number);
+            }
+        };
+        let opened = opened.packs.remove(&number).unwrap_or_default();
+        self.nameless.extend(opened.nameless);
+        self.outcome.problems += opened.problems;
+        merge(&mut walked.findings, opened.findings);
+        let facts = PackFacts {
+            frames: walked.frames,
+            file_bytes: walked.file_bytes,
+            crc64: walked.crc64,
+            commits: walked.commits,
+            reason: opened.reason,
+            run: header.run,
+            damaged: walked.damaged || !walked.findings.is_empty(),
+        };
+        self.packs.insert(number, facts);
+        self.outcome.findings.extend(walked.findings);
+    }
+
+    fn bad_header(&mut self, file: &str, error: &dyn std::error::Error) {
+        let finding = Finding::new(FindingKind::Header, self.number(), file, chain(error)).bytes(0, 4096);
+        self.outcome.findings.push(finding);
+    }
+
+    /// Walks one file in pack form; with an opener and its key, what it holds is opened on the way.
+    fn walk_file(&mut self, number: u32, file: &str, opener: Option<&ToOpener<'a>>) -> Result<WalkedFile, Error> {
         let with_sha256 = self.context.pack_sums && self.surface.sums.contains_key(file);
         let checked = self.volume.check_pack(number, with_sha256)?;
         self.way = self.way.weaker(checked.way);
         self.outcome.facts.bytes += checked.walk.file_bytes();
         let key = checked.header.as_ref().ok().and_then(|header| self.key_of(header, file));
+        let opens = match (opener, key, &checked.header, self.context.keyring) {
+            (Some(opener), Some(key), Ok(header), Some(keyring)) => {
+                let header_bytes = &checked.header_bytes;
+                let keep = later_bytes(self.context.budget);
+                let check = PackCheck::new(self.volume, keyring, header.clone(), header_bytes, key, keep, file);
+                opener.begin(number, check);
+                Some(opener)
+            }
+            _ => None,
+        };
         let walking = Walking {
             volume: self.number(),
             file: file.to_owned(),
             is_manifest: number == 0,
             sealed: self.surface.has_seal,
-            keep: key.as_ref().filter(|_| number != 0).map(|_| self.context.budget),
+            keep: opens.map(|_| self.context.budget),
             monitor: self.context.monitor,
         };
-        let (mut walked, reason) = match (&checked.header, key, self.context.keyring) {
-            (Ok(header), Some(key), Some(keyring)) if number != 0 => {
-                let check = PackCheck::new(self.volume, keyring, header.clone(), &checked.header_bytes, key, file);
-                self.walk_opening(checked.walk, &walking, check)?
+        let walked = walk(checked.walk, &walking, |group| {
+            if let Some(opener) = opens {
+                opener.group(group);
             }
-            _ => (walk(checked.walk, &walking, |_| {})?, None),
-        };
+        });
+        if let Some(opener) = opens {
+            opener.end(walked.as_ref().is_ok_and(|walked| !walked.footer && walking.sealed));
+        }
+        let mut walked = walked?;
         self.outcome.facts.frames += walked.frames;
         self.context.monitor.files(1);
         self.outcome.notes.append(&mut walked.notes);
         if let Some(sha256) = &walked.sha256 {
             walked.findings.extend(self.surface.compare_sum(self.number(), file, sha256));
         }
-        match checked.header {
-            Ok(header) => Ok(Some((header, walked, reason))),
-            // The header of a pack reaches the medium with its first frames, and counts from its first commit on.
-            Err(_) if number != 0 && !self.surface.has_seal && walked.commits == 0 && !walked.footer => {
-                let note =
-                    format!("volume {}, {file}: begun when its writer was interrupted, and empty", self.number());
-                self.outcome.notes.push(note);
-                Ok(None)
-            }
-            Err(error) => {
-                let finding = Finding::new(FindingKind::Header, self.number(), file, chain(&error)).bytes(0, 4096);
-                self.outcome.findings.push(finding);
-                self.outcome.findings.extend(walked.findings);
-                Ok(None)
-            }
-        }
+        Ok(WalkedFile { header: checked.header, walked })
     }
 
     /// The key of a file, or a note that it is missing, or a finding that it does not fit.
@@ -233,44 +264,10 @@ impl Check<'_> {
         match OpeningKey::from_header(run, header) {
             Ok(key) => Some(key),
             Err(error) => {
-                let finding = Finding::new(FindingKind::Header, self.number(), file, chain(&error)).bytes(0, 4096);
-                self.outcome.findings.push(finding);
+                self.bad_header(file, &error);
                 None
             }
         }
-    }
-
-    fn walk_opening(
-        &mut self,
-        frames: crate::volume::FrameWalk,
-        walking: &Walking<'_>,
-        mut check: PackCheck<'_>,
-    ) -> Result<(Walked, Option<FooterReason>), Error> {
-        let (sender, receiver) = crossbeam_channel::bounded::<Group>(0);
-        let (join, sums) = (self.context.join, &mut self.sums);
-        let mut walked = std::thread::scope(|scope| {
-            let check = &mut check;
-            let opener = scope.spawn(move || {
-                for group in receiver {
-                    check.group(&group, join, sums);
-                }
-            });
-            let walked = walk(frames, walking, |group| {
-                let _ = sender.send(group); // the other side is gone only after a panic, which the join below passes on
-            });
-            drop(sender);
-            match opener.join() {
-                Ok(()) => walked,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })?;
-        if !walked.footer && walking.sealed {
-            check.lose_the_rest();
-        }
-        self.nameless.append(&mut check.nameless);
-        self.outcome.problems += check.problems;
-        merge(&mut walked.findings, check.findings);
-        Ok((walked, check.reason))
     }
 
     fn manifest(&mut self) {
@@ -280,12 +277,13 @@ impl Check<'_> {
         if !self.surface.has_seal {
             return; // an unfinished seal leaves one, and nothing refers to it
         }
-        match self.walk_file(0, MANIFEST) {
+        match self.walk_file(0, MANIFEST, None) {
             Err(error) => self.outcome.findings.push(unreadable(self.number(), MANIFEST, &error)),
-            Ok(None) => {}
-            Ok(Some((header, walked, _))) => {
+            Ok(WalkedFile { header, walked }) => {
                 let is_whole = walked.findings.is_empty();
+                let header = header.map_err(|error| self.bad_header(MANIFEST, &error));
                 self.outcome.findings.extend(walked.findings);
+                let Ok(header) = header else { return };
                 let opens =
                     self.context.keyring.is_some_and(|keyring| keyring.get(header.run, self.volume.root()).is_ok());
                 if let Some(keyring) = self.context.keyring.filter(|_| is_whole && opens) {
@@ -314,6 +312,11 @@ impl Check<'_> {
         }
         self.outcome.findings.extend(compared.findings);
     }
+}
+
+/// A pack's path below `packmule/`.
+fn pack_file(number: u32) -> String {
+    format!("packs/{}", pack_name(number))
 }
 
 /// Adds the findings of the opener to those of the walker; one that is already there only gains what it cost.

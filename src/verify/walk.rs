@@ -4,6 +4,8 @@
 //! Invariants: every byte is read once; what follows the last commit of an open volume's pack is a torn tail and no
 //! finding, unless it is followed by a commit after all.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::digest::{Crc64, Sha256};
 use crate::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::monitor::Monitor;
@@ -19,15 +21,34 @@ const FRAMES_PER_PACK_MAX: u32 = 1 << 20;
 pub(super) struct Stored {
     pub(super) at: FrameAt,
     pub(super) header: FrameHeader,
-    /// Its body, still sealed; `None` when it was not kept and must be read again to be opened.
-    pub(super) body: Option<Vec<u8>>,
-    /// Memory held by `body`.
-    pub(super) _permit: Option<Permit>,
+    body: Mutex<Option<Body>>,
+}
+
+/// The body of a frame, still sealed, and the memory it holds.
+#[derive(Debug)]
+struct Body {
+    bytes: Vec<u8>,
+    /// Given back with the body.
+    _permit: Option<Permit>,
 }
 
 impl Stored {
     pub(super) fn without_body(&self) -> Self {
-        Self { at: self.at, header: self.header, body: None, _permit: None }
+        Self { at: self.at, header: self.header, body: Mutex::default() }
+    }
+
+    /// Its body, for whoever opens it last; `None` when it was not kept or is taken, and must be read again.
+    pub(super) fn take_body(&self) -> Option<Vec<u8>> {
+        self.lock().take().map(|body| body.bytes)
+    }
+
+    /// A copy of its body, for whoever opens it before others do.
+    pub(super) fn copy_body(&self) -> Option<Vec<u8>> {
+        self.lock().as_ref().map(|body| body.bytes.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Body>> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn at_kind(&self) -> FrameKind {
@@ -191,20 +212,19 @@ impl State<'_, '_> {
         self.after_commit = false;
     }
 
-    /// Keeps the body if a key will want it and there is room: at most half of the budget for the group in the
-    /// making, so that the group being opened always has the other half and nobody waits for ever.
+    /// Keeps the body if a key will want it and there is room.
     fn store(&mut self, offset: u64, header: FrameHeader, body: Vec<u8>) -> Stored {
         let at = FrameAt { index: header.index, offset, body_bytes: header.body_bytes };
-        let drop_it = Stored { at, header, body: None, _permit: None };
+        let drop_it = Stored { at, header, body: Mutex::default() };
         let Some(budget) = self.walking.keep else { return drop_it };
         let bytes = body.len() as u64;
         let is_small = header.kind != FrameKind::Data; // records, commits and footers are always needed
-        if !is_small && self.held_bytes + bytes > budget.total_bytes() / 2 {
+        if !is_small && self.held_bytes + bytes > group_bytes(budget) {
             return drop_it;
         }
         let permit = if is_small { None } else { budget.acquire(bytes).ok() };
         self.held_bytes += bytes;
-        Stored { at, header, body: Some(body), _permit: permit }
+        Stored { at, header, body: Mutex::new(Some(Body { bytes: body, _permit: permit })) }
     }
 
     /// A file that ends within the block of its footer. On an open volume power may have gone before the sync of that block
@@ -253,6 +273,17 @@ impl State<'_, '_> {
         }
         Group::default() // a reader shows nothing of a group without its commit
     }
+}
+
+/// The budget is shared out so that nobody ever waits for memory that another one waits with: the group being read and
+/// the one being opened have three eighths each, and a quarter is for what was opened and is needed later.
+fn group_bytes(budget: &MemoryBudget) -> u64 {
+    budget.total_bytes() / 8 * 3
+}
+
+/// Memory for what frames hold that are needed by a later group; not counted in permits.
+pub(super) fn later_bytes(budget: &MemoryBudget) -> u64 {
+    budget.total_bytes() / 4
 }
 
 /// The finding for a file that cannot be opened or read.

@@ -11,8 +11,9 @@ use crate::sys::aligned::AlignedBuf;
 use crate::volume::error::{At, Error, In};
 use crate::volume::open::Volume;
 use crate::volume::paths::{MANIFEST, PACKS, READER, SLOTS, pack_path};
-use crate::volume::reader::{Window, open_for_check, walk_for_check};
+use crate::volume::reader::{open_for_check, walk_for_check};
 use crate::volume::walk::{FrameWalk, Step};
+use crate::volume::window::Window;
 
 /// A file in pack form, about to be checked.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! Invariants: append-only; a commit names only synced bytes; a sealed volume never changes. Does not own: which file
 //! goes where (`stage`), the job database (`job`). Everything goes through `sys::Fs`.
 
+mod ahead;
 mod carried;
 mod check;
 mod commit;
@@ -25,6 +26,7 @@ mod resync;
 mod seal;
 mod slots;
 mod walk;
+mod window;
 
 pub use carried::{add_reader_file, reader_files};
 pub use check::CheckedPack;

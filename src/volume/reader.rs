@@ -1,9 +1,8 @@
-//! Reading packs: a sliding window over a file, the open pack, and its frames in order.
+//! Reading packs: the open pack, its frames in order, and opening them.
 
 use std::path::{Path, PathBuf};
 
 use crate::crypto::OpeningKey;
-use crate::digest::{Crc64, Sha256, Sha256Stream, combine, crc64};
 use crate::format::{
     ENTRIES_PLAIN_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_PLAIN_BYTES_MAX, FrameHeader, FrameKind, INNER_BYTES, Inner,
     PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack, VolumeHeader,
@@ -11,154 +10,12 @@ use crate::format::{
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::{DIRECT_ALIGN_BYTES, PastCache};
 use crate::sys::{Access, Fs, FsFile};
+use crate::volume::ahead::fill;
 use crate::volume::error::{At, Error, In};
 use crate::volume::index::{FrameAt, PackIndex};
 use crate::volume::keyring::Keyring;
 use crate::volume::walk::FrameWalk;
-
-/// Bytes read at once where reading is sequential. Unit: bytes.
-const READ_BYTES: usize = 4 << 20;
-
-/// How much of a file a check reads around before it gives the file up: then the drive is gone, not a sector. Unit: bytes.
-const UNREADABLE_BYTES_MAX: u64 = 16 << 20;
-
-/// A window that slides over a file, by default forward, and reads every byte once on the way; digests of the file
-/// are taken on the way too.
-#[derive(Debug)]
-pub(super) struct Window {
-    path: PathBuf,
-    file: Box<dyn FsFile>,
-    buffer: AlignedBuf,
-    start: u64,
-    digested: u64,
-    crc64: Crc64,
-    sha256: Option<Sha256Stream>,
-    /// Ranges the medium did not give, when the window is to go on behind them; `None`: they are errors.
-    unreadable: Option<Vec<(u64, u64)>>,
-}
-
-impl Window {
-    /// `span` is the most bytes ever asked for at once.
-    pub(super) fn new(path: PathBuf, file: Box<dyn FsFile>, span: usize, with_sha256: bool) -> Self {
-        let capacity = (READ_BYTES + span).next_multiple_of(DIRECT_ALIGN_BYTES) + DIRECT_ALIGN_BYTES;
-        let sha256 = with_sha256.then(Sha256Stream::new);
-        let buffer = AlignedBuf::with_capacity(capacity);
-        Self { path, file, buffer, start: 0, digested: 0, crc64: Crc64::EMPTY, sha256, unreadable: None }
-    }
-
-    /// The bytes at `offset`, fewer than `count` only at the end of the file.
-    pub(super) fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], Error> {
-        let end = self.start + self.buffer.len() as u64;
-        if offset < self.start || offset + count as u64 > end {
-            self.slide(offset)?;
-        }
-        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.buffer.len());
-        let to = from.saturating_add(count).min(self.buffer.len());
-        Ok(&self.buffer[from..to])
-    }
-
-    /// Brings `offset` to the front of the buffer and fills the buffer behind it.
-    fn slide(&mut self, offset: u64) -> Result<(), Error> {
-        let align = DIRECT_ALIGN_BYTES as u64;
-        let front = offset / align * align;
-        let end = self.start + self.buffer.len() as u64;
-        let at_end = !self.buffer.len().is_multiple_of(DIRECT_ALIGN_BYTES);
-        if front >= self.start && front < end && !at_end {
-            self.buffer.drain_front(usize::try_from(front - self.start).expect("inside the buffer"));
-        } else {
-            self.buffer.clear();
-        }
-        self.start = front;
-        while self.buffer.room() > 0 {
-            let had = self.buffer.len();
-            let want = self.buffer.capacity().min(had + READ_BYTES);
-            self.buffer.resize_dirty(want);
-            let got = match self.file.read_at(&mut self.buffer[had..], front + had as u64) {
-                Err(_) if self.unreadable.is_some() => self.salvage(had, front + had as u64),
-                other => other,
-            };
-            let got = got.inspect_err(|_| self.buffer.truncate(had)).at("read", &self.path)?;
-            self.buffer.truncate(had + got);
-            // With direct access nothing can follow an unaligned rest; a buffered read may simply be short.
-            let is_end = self.file.access() == Access::Direct && !got.is_multiple_of(DIRECT_ALIGN_BYTES);
-            if got == 0 || is_end {
-                break;
-            }
-        }
-        self.digest();
-        Ok(())
-    }
-
-    /// Goes on behind what cannot be read, instead of failing.
-    pub(super) fn tolerate(&mut self) {
-        self.unreadable = Some(Vec::new());
-    }
-
-    /// Ranges that could not be read so far: first byte, first byte after.
-    pub(super) fn unreadable(&self) -> &[(u64, u64)] {
-        self.unreadable.as_deref().unwrap_or_default()
-    }
-
-    /// Reads block by block where one large read failed, with zeros for blocks that cannot be read. A drive that is
-    /// dying gives up single sectors; the frames beside them are worth having.
-    fn salvage(&mut self, from: usize, offset: u64) -> std::io::Result<usize> {
-        let length = self.file.len()?;
-        let mut done = 0;
-        while from + done < self.buffer.len() && offset + (done as u64) < length {
-            let at = offset + done as u64;
-            let to = (from + done + DIRECT_ALIGN_BYTES).min(self.buffer.len());
-            let block = &mut self.buffer[from + done..to];
-            let left = usize::try_from(length - at).unwrap_or(usize::MAX).min(block.len());
-            match self.file.read_at(block, at) {
-                Ok(0) => break,
-                Ok(got) => done += got,
-                Err(error) => {
-                    block.fill(0);
-                    done += left;
-                    let bad = self.unreadable.get_or_insert_default();
-                    if bad.iter().map(|(from, to)| to - from).sum::<u64>() >= UNREADABLE_BYTES_MAX {
-                        return Err(error);
-                    }
-                    match bad.last_mut().filter(|last| last.1 >= at) {
-                        Some(last) => last.1 = last.1.max(at + left as u64),
-                        None => bad.push((at, at + left as u64)),
-                    }
-                }
-            }
-        }
-        Ok(done)
-    }
-
-    fn digest(&mut self) {
-        let end = self.start + self.buffer.len() as u64;
-        if self.digested >= self.start && self.digested < end {
-            let new = &self.buffer[usize::try_from(self.digested - self.start).expect("inside the buffer")..];
-            self.crc64 = combine(self.crc64, crc64(new), new.len() as u64);
-            if let Some(sha256) = &mut self.sha256 {
-                sha256.update(new);
-            }
-            self.digested = end;
-        }
-    }
-
-    /// CRC-64 of the file up to its end at `length`; reads what was not read yet.
-    pub(super) fn crc64_to(&mut self, length: u64) -> Result<Crc64, Error> {
-        while self.digested < length {
-            let before = self.digested;
-            self.bytes(before, 1)?;
-            if self.digested == before {
-                let (expected, found) = (length, self.digested);
-                return Err(Error::LostCommit { path: self.path.clone(), expected, found });
-            }
-        }
-        Ok(self.crc64)
-    }
-
-    /// SHA-256 of the file, if it was asked for and the file was read to its end.
-    pub(super) fn sha256(self) -> Option<Sha256> {
-        self.sha256.map(Sha256Stream::finish)
-    }
-}
+use crate::volume::window::Window;
 
 /// A frame as it is stored.
 #[derive(Debug)]
@@ -272,7 +129,7 @@ impl PackFile {
         }
         let span = self.span();
         let mut window = Window::new(self.path.clone(), self.file, span, false);
-        window.digested = u64::MAX; // every frame has its own checksum; nobody asks for that of the file here
+        window.without_digests(); // every frame has its own checksum; nobody asks for that of the file here
         for frame in frames {
             let head = window.bytes(frame.offset, FRAME_HEADER_BYTES)?;
             let header = FrameHeader::decode(head, self.header.frame_plain_bytes_max).within(&self.path)?;
@@ -282,14 +139,36 @@ impl PackFile {
         Ok(())
     }
 
-    /// Reads one frame into memory of its own: the page cache reads ahead, and a window would only be one more copy.
-    fn read_frame(&self, frame: &FrameAt) -> Result<RawFrame, Error> {
+    /// Reads one frame, with its checksum compared, and nothing around it.
+    ///
+    /// # Errors
+    /// When the medium cannot be read or the frame is damaged.
+    pub fn read_frame(&self, frame: &FrameAt) -> Result<RawFrame, Error> {
+        if self.file.access() == Access::Direct {
+            return self.read_frame_aligned(frame);
+        }
         let mut head = Vec::new();
         self.file.append_at(&mut head, FRAME_HEADER_BYTES, frame.offset).at("read", &self.path)?;
         let header = FrameHeader::decode(&head, self.header.frame_plain_bytes_max).within(&self.path)?;
         let (mut body, at) = (Vec::new(), frame.offset + FRAME_HEADER_BYTES as u64);
         self.file.append_at(&mut body, header.body_bytes as usize, at).at("read", &self.path)?;
         checked(&self.path, frame, header, body)
+    }
+
+    fn read_frame_aligned(&self, frame: &FrameAt) -> Result<RawFrame, Error> {
+        let from = frame.offset - frame.offset % DIRECT_ALIGN_BYTES as u64;
+        let before = usize::try_from(frame.offset - from).unwrap_or(usize::MAX);
+        let body_bytes = (frame.body_bytes as usize).min(self.span());
+        let bytes = (before + FRAME_HEADER_BYTES + body_bytes).next_multiple_of(DIRECT_ALIGN_BYTES);
+        let mut buffer = AlignedBuf::with_capacity(bytes);
+        buffer.resize_dirty(bytes);
+        let filled = fill(&*self.file, &mut buffer, from);
+        filled.error.map_or(Ok(()), Err).at("read", &self.path)?;
+        let stored = buffer.get(before..filled.bytes).unwrap_or_default();
+        let header = FrameHeader::decode(stored, self.header.frame_plain_bytes_max).within(&self.path)?;
+        let rest = &stored[FRAME_HEADER_BYTES..];
+        let body = &rest[..rest.len().min(header.body_bytes as usize)];
+        checked(&self.path, frame, header, body.to_vec())
     }
 }
 

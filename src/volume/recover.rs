@@ -24,7 +24,7 @@ use crate::volume::error::{At, Error, In};
 use crate::volume::open::{Volume, exists};
 use crate::volume::pack_writer::{PackState, footer_of};
 use crate::volume::paths::{MANIFEST, PACKS, PART, SUMS, pack_path};
-use crate::volume::reader::Window;
+use crate::volume::window::Window;
 
 /// A pack as the job database knows it.
 pub type KnownPack = PackState;

@@ -16,7 +16,8 @@ use crate::volume::error::Error;
 use crate::volume::open::Volume;
 use crate::volume::pack_writer::PackState;
 use crate::volume::paths::{MANIFEST, PACKS, README, SEALED, SUMS, VOLUME, pack_name, pack_path};
-use crate::volume::reader::{Window, open_for_check};
+use crate::volume::reader::open_for_check;
+use crate::volume::window::Window;
 
 /// What a seal came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

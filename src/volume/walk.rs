@@ -8,7 +8,7 @@ use crate::format::{
     BLOCK_BYTES, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, MARK, PACK_HEADER_BYTES, padded_len,
 };
 use crate::volume::error::Error;
-use crate::volume::reader::Window;
+use crate::volume::window::Window;
 
 /// Bytes that are not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
