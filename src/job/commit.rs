@@ -49,11 +49,11 @@ impl Job {
     /// # Errors
     /// When volume or an entry is unknown, the pack did not come to this by one commit, or the database fails; then
     /// nothing was recorded.
-    pub fn record_commit(
+    pub fn record_commit<'r>(
         &mut self,
         volume: u32,
         pack: &PackState,
-        records: &[Record],
+        records: impl IntoIterator<Item = &'r Record>,
         at: Timestamp,
     ) -> Result<Committed, Error> {
         self.batch_durable(|batch| {

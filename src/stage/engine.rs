@@ -5,11 +5,10 @@
 //! somebody needs it to empty: units wait in an outbox, and new directories are taken only while that is short, which is
 //! what keeps memory flat however large the source is.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 
 use crate::census::Merge;
 use crate::format::record::{EntryType, Problem, ProblemCode, Record};
@@ -26,18 +25,15 @@ use crate::stage::rack::Rack;
 use crate::stage::readers::Readers;
 use crate::stage::seal::Seals;
 use crate::stage::shelf::Place;
+use crate::stage::units::Outbox;
 use crate::stage::worker::{self, Shared};
 use crate::stage::writer::FromWriter;
 use crate::volume::SealReport;
 
-/// Units that may wait before the walk is held up.
-const OUTBOX_MAX: usize = 64;
 /// Entries merged in one transaction, and the last batch's beyond.
 const MERGE_ENTRIES: usize = 4096;
 /// Batches the walk may be ahead, for each of its threads.
 const BATCHES_AHEAD: usize = 8;
-/// Units in the workers' queue.
-const UNITS_QUEUED: usize = 256;
 /// How long the engine sleeps at most while units wait in the outbox.
 const FEED_EVERY: Duration = Duration::from_millis(2);
 /// How long it sleeps otherwise.
@@ -90,7 +86,7 @@ pub(super) struct Engine<'a> {
     pub(super) merge: Merge,
     pub(super) gather: Gather,
     pub(super) readers: Readers,
-    pub(super) outbox: VecDeque<Unit>,
+    pub(super) outbox: Outbox,
     pub(super) inbox: Receiver<ToEngine>,
     pub(super) fatal: Option<Error>,
     pub(super) failed: Vec<(u32, crate::volume::Error)>,
@@ -119,22 +115,22 @@ impl Engine<'_> {
             drop(dirs_in); // all batches are in the queue before the totals are
             let _ = to_engine.send(ToEngine::Walked(totals));
         })?;
-        let (units_in, units) = bounded(UNITS_QUEUED);
+        let units = self.outbox.open();
         for _ in 0..workers {
             let (shared, units) = (Arc::clone(&self.shared), units.clone());
             spawn("worker", move || {
-                worker::run(&shared, &units);
+                worker::run(&shared, units);
                 let _ = shared.engine.send(ToEngine::WorkerEnded);
             })?;
         }
         self.workers_left = workers;
         drop(units);
 
-        self.feed(&dirs, &units_in)?;
+        self.feed(&dirs)?;
         if self.fatal.is_some() {
             self.shared.lanes.abandon(); // nobody waits for a volume that will not come
         }
-        drop(units_in); // workers end when the queue is empty
+        self.outbox.close();
         drop(dirs); // and so does the walk, if it was not done
         while self.workers_left > 0 {
             self.wait(LOOK_EVERY)?;
@@ -177,23 +173,23 @@ impl Engine<'_> {
     }
 
     /// Merges, gathers and hands out until the walk has ended and nothing waits, or the run is over.
-    fn feed(&mut self, dirs: &Receiver<DirBatch>, units: &Sender<Unit>) -> Result<(), Error> {
+    fn feed(&mut self, dirs: &Receiver<DirBatch>) -> Result<(), Error> {
         let idle = never();
         let mut dirs_open = true;
         loop {
-            self.hand_out(units);
+            self.outbox.hand_out();
             if self.fatal.is_some() || self.shared.is_over() || self.all_lanes_failed() {
                 return Ok(());
             }
             self.look_around();
             if !dirs_open && self.walked.is_some() {
                 self.outbox.extend(self.gather.finish());
-                self.hand_out(units);
+                self.outbox.hand_out();
                 if self.outbox.is_empty() && self.comparing == 0 {
                     return Ok(());
                 }
             }
-            let takes_dirs = dirs_open && self.outbox.len() < OUTBOX_MAX;
+            let takes_dirs = dirs_open && self.outbox.has_room();
             let pause = if self.outbox.is_empty() { LOOK_EVERY } else { FEED_EVERY };
             let message = select! {
                 recv(self.inbox) -> message => message.ok(),
@@ -216,18 +212,6 @@ impl Engine<'_> {
         // No lanes at all is no failure: with every volume sealed, a run may still find that nothing is left to do.
         let lanes = self.shared.lanes.all();
         !lanes.is_empty() && lanes.iter().all(|lane| lane.has_failed())
-    }
-
-    fn hand_out(&mut self, units: &Sender<Unit>) {
-        while let Some(unit) = self.outbox.pop_front() {
-            match units.try_send(unit) {
-                Ok(()) => {}
-                Err(TrySendError::Full(unit) | TrySendError::Disconnected(unit)) => {
-                    self.outbox.push_front(unit);
-                    return;
-                }
-            }
-        }
     }
 
     /// Takes a directory, and with it what else has come, in one transaction: a transaction for each small directory would
@@ -257,7 +241,7 @@ impl Engine<'_> {
         for item in items {
             if item.facts.entry_type == EntryType::File && !self.gather.is_small(item.facts.size) {
                 let resume = self.job.resume_point(item.id)?.filter(|point| point.generation == item.generation);
-                self.outbox.push_back(Unit::Large(Box::new(item), resume.map(Box::new)));
+                self.outbox.extend([Unit::Large(Box::new(item), resume.map(Box::new))]);
             } else {
                 self.outbox.extend(self.gather.add(item));
             }
@@ -356,7 +340,7 @@ impl Engine<'_> {
                 // begin the next commit of this volume.
                 let pack = job_pack(&committed.state);
                 let now = self.rack.world.clock.now();
-                let recorded = self.job.record_commit(volume, &pack, &committed.records, now)?;
+                let recorded = self.job.record_commit(volume, &pack, committed.records.iter().flatten(), now)?;
                 self.shared.monitor.staged(recorded.staged.entries, recorded.staged.bytes);
                 if let Some(lane) = self.shared.lanes.of(volume) {
                     lane.recorded();

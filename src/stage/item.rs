@@ -18,6 +18,17 @@ pub(super) enum Unit {
     Large(Box<Item>, Option<Box<ResumePoint>>),
 }
 
+impl Unit {
+    /// How many entries it is about.
+    pub(super) fn entries(&self) -> usize {
+        match self {
+            Self::Bare(items) | Self::Small(items) => items.len(),
+            Self::Compare(all) => all.len(),
+            Self::Large(..) => 1,
+        }
+    }
+}
+
 /// Most entries in one unit.
 const UNIT_ITEMS_MAX: usize = 512;
 /// Content to compare in one unit. Unit: bytes.

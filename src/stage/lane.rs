@@ -21,6 +21,8 @@ use crate::volume::{PackParams, PackWriter, SealedFrame, Volume, pack_path};
 const PACK_RECORDS_MAX: u64 = 1 << 17;
 /// Frames after which a pack is closed.
 const PACK_FRAMES_MAX: u64 = 1 << 18;
+/// Records that share a batch when they come one at a time.
+const BATCH_RECORDS: usize = 64;
 /// Header, footer, commits and padding of one pack, generously. Unit: bytes.
 const PACK_OVERHEAD_BYTES: u64 = 64 << 10;
 /// A record's share of its pack and of `MANIFEST` together, beyond its path; measured 2 x 130 bytes compressed for small
@@ -46,7 +48,7 @@ pub(super) struct OpenPack {
     pub(super) number: u32,
     pub(super) sealing: Arc<SealingKey>,
     /// What is sealed and waits for a commit.
-    pub(super) records: Mutex<Vec<Record>>,
+    records: Mutex<Waiting>,
     users: AtomicU64,
     planned_bytes: AtomicU64,
     planned_frames: AtomicU64,
@@ -60,16 +62,34 @@ impl OpenPack {
     }
 
     /// Takes the records that wait for a commit. All frames they name have their tickets.
-    pub(super) fn take_records(&self) -> Vec<Record> {
-        let mut waiting = lock(&self.records);
-        // As many again are likely; a vector that grows is copied each time, into memory that was never touched.
-        let next = Vec::with_capacity(waiting.len());
-        std::mem::replace(&mut *waiting, next)
+    pub(super) fn take_records(&self) -> Vec<Vec<Record>> {
+        std::mem::take(&mut *lock(&self.records)).batches
     }
 
     /// Records waiting.
     pub(super) fn records_waiting(&self) -> usize {
-        lock(&self.records).len()
+        lock(&self.records).count
+    }
+}
+
+/// Records that wait, in batches as they came.
+#[derive(Default)]
+struct Waiting {
+    batches: Vec<Vec<Record>>,
+    count: usize,
+}
+
+impl Waiting {
+    /// Takes more, and returns how many.
+    fn add(&mut self, records: Vec<Record>) -> usize {
+        let added = records.len();
+        self.count += added;
+        match self.batches.last_mut() {
+            // Those that come one at a time share a batch.
+            Some(last) if added < BATCH_RECORDS && last.len() + added <= BATCH_RECORDS => last.extend(records),
+            _ => self.batches.push(records),
+        }
+        added
     }
 }
 
@@ -395,11 +415,7 @@ impl Slot {
 
     /// Puts records in line for the next commit. Their frames must have been sealed.
     pub(super) fn record(&self, records: impl IntoIterator<Item = Record>) {
-        let mut waiting = lock(&self.pack.records);
-        let before = waiting.len();
-        waiting.extend(records);
-        let added = (waiting.len() - before) as u64;
-        drop(waiting);
+        let added = lock(&self.pack.records).add(records.into_iter().collect()) as u64;
         self.hold.lane.sealed_bytes.fetch_add(added * RECORD_BYTES, Ordering::Relaxed);
         self.hold.give_back(added * RECORD_BYTES);
     }

@@ -29,6 +29,7 @@ mod shelf;
 mod small;
 mod squeeze;
 mod swap;
+mod units;
 mod worker;
 mod wrap;
 mod writer;

@@ -3,7 +3,7 @@
 //! Owns: putting the engine together, and what is sealed after it. Does not own: what a volume that lied costs, and whether
 //! a further round mends it (`stage`).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::census::{Merge, Top};
@@ -11,7 +11,7 @@ use crate::crypto::RunKey;
 use crate::job::{Count, Job, Run, State};
 use crate::scan::{Root, WalkOptions};
 use crate::stage::{
-    Error, Monitor, Options, Outcome, engine, gauge, item, lanes, rack, readers, seal, shelf, worker, wrap,
+    Error, Monitor, Options, Outcome, engine, gauge, item, lanes, rack, readers, seal, shelf, units, worker, wrap,
 };
 use crate::sys::budget::MemoryBudget;
 use crate::sys::pool::BufferPool;
@@ -193,7 +193,7 @@ fn run_engine(
         merge,
         gather: item::Gather::new(options.frame_bytes),
         readers,
-        outbox: VecDeque::new(),
+        outbox: units::Outbox::default(),
         writers_left,
         inbox,
         fatal: None,

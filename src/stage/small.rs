@@ -53,7 +53,9 @@ pub(super) fn stage(shared: &Arc<Shared>, compressor: &mut Compressor, items: Ve
         } else {
             let sealed = shared.seal(&slot, compressor, frame, spare)?;
             let index = sealed.header.index;
-            slot.record(taken.into_iter().flat_map(|file| records_of(file, index)));
+            let mut records = Vec::with_capacity(taken.len() * 2);
+            records.extend(taken.into_iter().flat_map(|file| records_of(file, index)));
+            slot.record(records);
             slot.send(sealed, plain_bytes);
         }
     }

@@ -22,6 +22,7 @@ use crate::stage::lanes::{Lanes, Room};
 use crate::stage::monitor::Monitor;
 use crate::stage::moving::{Moving, OnChange};
 use crate::stage::squeeze::{Compressor, store};
+use crate::stage::units::Units;
 use crate::sys::Clock;
 use crate::sys::pool::{BufferPool, PooledBuf};
 use crate::sys::process::StopFlag;
@@ -186,7 +187,7 @@ pub(super) struct Taken {
 }
 
 /// Takes units until there are none.
-pub(super) fn run(shared: &Arc<Shared>, units: &crossbeam_channel::Receiver<Unit>) {
+pub(super) fn run(shared: &Arc<Shared>, units: Units) {
     let mut compressor = Compressor::new();
     for unit in units {
         if shared.is_over() {

@@ -11,8 +11,9 @@ use crate::volume::pack_writer::{Group, PackState, PackWriter};
 pub struct Committed {
     /// The pack as of this commit.
     pub state: PackState,
-    /// What it made visible.
-    pub records: Vec<Record>,
+    /// What it made visible, in batches as they came: one vector of all would be copied as it grows, into memory that was never
+    /// touched.
+    pub records: Vec<Vec<Record>>,
 }
 
 /// Carries out the commit whose turn it is.

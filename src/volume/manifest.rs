@@ -88,7 +88,7 @@ impl<'a> ManifestWriter<'a> {
     pub fn finish(mut self, run: &RunKey, random: &dyn RandomSource) -> Result<PackState, Error> {
         let mut rest = std::mem::take(&mut self.batch);
         rest.push(Record::Summary(self.summary));
-        let _committed = self.writer.begin_commit(rest)?;
+        let _committed = self.writer.begin_commit(vec![rest])?;
         let part = self.writer.path().to_owned();
         let state = self.writer.finish(run, random)?;
         let path = self.volume.root().join(MANIFEST);

@@ -104,7 +104,7 @@ pub struct PackWriter {
     pub(super) sealing: Arc<SealingKey>,
     pub(super) group: Group,
     pub(super) state: PackState,
-    pub(super) commit_ticket: Option<(FrameTicket, Vec<Record>)>,
+    pub(super) commit_ticket: Option<(FrameTicket, Vec<Vec<Record>>)>,
     buffer: AlignedBuf,
     flushed_bytes: u64,
     flushed_crc64: Crc64,
@@ -225,13 +225,13 @@ impl PackWriter {
         self.drain()
     }
 
-    /// Begins a commit of `records`, which describe data frames that have their tickets already: seals the entries
+    /// Begins a commit of `records` (in batches, as they were made), which describe data frames that have their tickets already: seals the entries
     /// frames and takes the commit's place in the order. It is carried out when all frames before it are in the file.
     ///
     /// # Errors
     /// When a record does not fit an entries frame, or the medium refuses.
-    pub fn begin_commit(&mut self, records: Vec<Record>) -> Result<Option<super::Committed>, Error> {
-        self.append_records(&records)?;
+    pub fn begin_commit(&mut self, records: Vec<Vec<Record>>) -> Result<Option<super::Committed>, Error> {
+        self.append_records(records.iter().flatten())?;
         let ticket = self.sealing.ticket().within(&self.path)?;
         self.commit_ticket = Some((ticket, records));
         self.drain()
@@ -241,7 +241,7 @@ impl PackWriter {
     ///
     /// # Errors
     /// When a record does not fit an entries frame, or the medium refuses.
-    pub fn append_records(&mut self, records: &[Record]) -> Result<(), Error> {
+    pub fn append_records<'r>(&mut self, records: impl IntoIterator<Item = &'r Record>) -> Result<(), Error> {
         let mut plain = Vec::new();
         let mut count = 0;
         for record in records {

@@ -43,7 +43,7 @@ fn write_all(kit: &Kit, ledger: &Mutex<Ledger>) -> Result<(), packmule::volume::
             let committed = commit(&mut pack, records)?;
             let mut ledger = ledger.lock().unwrap();
             ledger.note(committed.state);
-            ledger.committed.extend(committed.records);
+            ledger.committed.extend(committed.records.into_iter().flatten());
         }
         let state = kit.finish(pack)?;
         ledger.lock().unwrap().note(state);

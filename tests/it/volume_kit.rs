@@ -177,5 +177,5 @@ pub fn entry(id: u64, path: &[u8], content: &[u8]) -> Entry {
 
 /// Commits and returns what was committed.
 pub fn commit(writer: &mut PackWriter, records: Vec<Record>) -> Result<Committed, packmule::volume::Error> {
-    Ok(writer.begin_commit(records)?.expect("all frames before it are in line"))
+    Ok(writer.begin_commit(vec![records])?.expect("all frames before it are in line"))
 }
