@@ -22,7 +22,7 @@ use crate::volume::WRITE_BYTES;
 /// Frames that may wait for one volume: more do not make a drive faster, and whatever the budget allows is filled before a
 /// drive that is slower than the source; memory that was never touched costs more than what a longer queue could win. Unit:
 /// bytes.
-const WAITING_BYTES: u64 = 128 << 20;
+const WAITING_BYTES: u64 = 64 << 20;
 /// Buffers that whoever reads, compresses or seals has at hand.
 const BUFFERS_AT_WORK: usize = 4;
 

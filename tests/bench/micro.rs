@@ -4,16 +4,22 @@
 #![allow(missing_docs, reason = "a benchmark is documented by its name")]
 #![allow(clippy::unwrap_used, dead_code, reason = "the kits are those of the tests")]
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use packmule::digest::{Crc64, combine, crc64, sha256};
+use packmule::crypto::OpeningKey;
+use packmule::digest::{Crc64, Sha256Stream, combine, crc64, sha256};
 use packmule::format::record::{EntryType, Record, Records};
 use packmule::format::{FRAME_HEADER_BYTES, FrameKind, Inner};
 use packmule::job::{Error, Facts};
+use packmule::plan::catalogue::Catalogue;
+use packmule::plan::dataset::DatasetFile;
+use packmule::plan::{Inputs, Request, plan};
 use packmule::scan::{Root, WalkOptions, walk};
 use packmule::sys::{Access, RealFs};
+use packmule::units::{Bytes, BytesPerSecond, Count};
 
 #[path = "../it/job_support.rs"]
 mod job_support;
@@ -75,6 +81,55 @@ fn chain(bencher: Bencher<'_, '_>, kind: &str) {
         frame.extend_from_slice(&Inner { zstd: is_zstd, plain_bytes: u32::try_from(MIB).unwrap() }.encode());
         frame.extend_from_slice(payload);
         (digests, key.seal(key.ticket().unwrap(), FrameKind::Data, &mut frame).unwrap())
+    });
+}
+
+/// Bytes of the file that passes the bare chain. Unit: bytes.
+const BARE: usize = 256 * MIB;
+
+/// What staging incompressible bytes cannot do without, on one thread and in memory (`TMPDIR` may name a tmpfs): read, SHA-256,
+/// CRC-64, AES-256-GCM, write.
+#[divan::bench(sample_count = 7, sample_size = 1)]
+fn bare_chain(bencher: Bencher<'_, '_>) {
+    use std::os::unix::fs::FileExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let kit = volume_kit::Kit::new(Arc::new(RealFs), 1);
+    let volume = kit.volume(dir.path(), 1).unwrap();
+    let key = Arc::clone(kit.pack(&volume, 1, Access::Buffered).unwrap().sealing());
+    std::fs::write(dir.path().join("source"), noise(BARE)).unwrap();
+    let source = std::fs::File::open(dir.path().join("source")).unwrap();
+    let mut frame = vec![0; FRAME_HEADER_BYTES + 8 + MIB];
+    bencher.counter(BytesCount::new(BARE)).bench_local(|| {
+        let target = std::fs::File::create(dir.path().join("target")).unwrap();
+        let mut digest = Sha256Stream::new();
+        for at in (0..BARE).step_by(MIB) {
+            frame.resize(FRAME_HEADER_BYTES + 8 + MIB, 0);
+            let plain = &mut frame[FRAME_HEADER_BYTES + 8..];
+            source.read_exact_at(plain, at as u64).unwrap();
+            digest.update(plain);
+            divan::black_box(crc64(plain));
+            key.seal(key.ticket().unwrap(), FrameKind::Data, &mut frame).unwrap(); // its checksum among it
+            target.write_all_at(&frame, at as u64).unwrap();
+        }
+        digest.finish()
+    });
+}
+
+/// What a check of incompressible bytes cannot do without: decryption and SHA-256, of one frame.
+#[divan::bench(sample_count = 100)]
+fn bare_check(bencher: Bencher<'_, '_>) {
+    let dir = tempfile::tempdir().unwrap();
+    let kit = volume_kit::Kit::new(Arc::new(RealFs), 1);
+    let volume = kit.volume(dir.path(), 1).unwrap();
+    let sealing = Arc::clone(kit.pack(&volume, 1, Access::Buffered).unwrap().sealing());
+    let opening = OpeningKey::from_header(&kit.run, sealing.header()).unwrap();
+    let mut frame = vec![0; FRAME_HEADER_BYTES];
+    frame.extend_from_slice(&noise(MIB));
+    let header = sealing.seal(sealing.ticket().unwrap(), FrameKind::Data, &mut frame).unwrap();
+    let body = frame.split_off(FRAME_HEADER_BYTES);
+    bencher.counter(BytesCount::new(MIB)).with_inputs(|| body.clone()).bench_local_refs(|body| {
+        opening.open(&header, body).unwrap();
+        sha256(body)
     });
 }
 
@@ -169,4 +224,49 @@ mod manifest {
         records().iter().for_each(|record| record.encode(&mut bytes).unwrap());
         bencher.counter(ItemsCount::new(FILES)).bench(|| Records::new(&bytes).map(Result::unwrap).count());
     }
+}
+
+/// Six device options that differ in rate, as a user's catalogue file.
+fn six_options() -> String {
+    let mut text = String::new();
+    let figure = |name: &str, value: &str, unit: &str| {
+        format!("figures.{name} = {{ value = \"{value}\", unit = \"{unit}\", region = \"any\", as_of = 2026-01-01 }}\n")
+    };
+    for number in 1..=6_u32 {
+        let _ = write!(
+            text,
+            "[[option]]\nid = \"device-{number}\"\nname = \"Device {number}\"\nfamily = \"device-{number}\"\nkind = \"shipped-device\"\nprovider = \"partner\"\ntiers = [{{ upto_tb = \"100\", fee = {{ value = \"1000\", unit = \"USD/job\", region = \"any\", as_of = 2026-01-01 }} }}]\n"
+        );
+        text += &figure("capacity", "100", "TB");
+        text += &figure("fill_rate", &(200 + 100 * number).to_string(), "MB/s");
+        text += &figure("transit", "2", "business-days");
+        text += &figure("ingest_rate", "1000", "MB/s");
+        text += &figure("quota", "4", "devices");
+        text += &figure("included_days", "15", "days");
+        text += &figure("extra_day", "100", "USD/day");
+    }
+    text
+}
+
+/// A whole plan of six options, each of 24 devices, in 4,096 draws, on one thread.
+#[divan::bench(sample_count = 5)]
+fn plan_of_six_options(bencher: Bencher<'_, '_>) {
+    let catalogue = Catalogue::with_user_file(Some(("six.toml", &six_options()))).unwrap();
+    let request = Request {
+        size: Some(Bytes::new(24 * 95_000_000_000_000)),
+        source_read: Some(BytesPerSecond::new(3e9)),
+        stations: Some(Count::new(2)),
+        forbid: ["network", "own-drives"].map(str::to_owned).to_vec(),
+        draws: Some(4096),
+        ..Request::default()
+    };
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let day = jiff::civil::date(2026, 3, 2);
+    bencher
+        .with_inputs(|| Inputs::resolve(&request, &DatasetFile::default(), &catalogue, day).unwrap())
+        .bench_local_values(|inputs| {
+            let report = one.install(|| plan(&catalogue, inputs)).unwrap();
+            assert_eq!(report.options.iter().map(|option| option.devices).collect::<Vec<_>>(), [24; 6]);
+            report
+        });
 }

@@ -50,7 +50,6 @@ mod plan_oracle;
 mod plan_questions;
 mod plan_report;
 mod plan_schemas;
-mod plan_speed;
 mod plan_terms;
 mod program;
 mod progress_cli;

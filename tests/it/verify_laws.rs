@@ -304,3 +304,43 @@ fn a_sector_that_cannot_be_read_costs_its_frames_and_not_the_pack() {
     assert!(report.lost().all(|lost| lost.path != "dir/big.bin"), "the second group is whole: {:#?}", report.findings);
     assert!(report.lost().any(|lost| lost.path == "dir/plain.txt"));
 }
+
+/// A pack in which a file begins before a commit and ends after it, as any large file does.
+fn over_a_commit(kit: &Kit) {
+    let volume = kit.volume(Path::new(ONE), 1).unwrap();
+    let mut writer = kit.pack(&volume, 1, Access::Direct).unwrap();
+    let long = noise(5, 40_000);
+    let mut pieces = put_frames(&mut writer, &long[..20_000], 4096);
+    let small = put_file(&mut writer, 1, b"small", &noise(6, 300)).unwrap();
+    drop(commit(&mut writer, small).unwrap());
+    pieces.extend(put_frames(&mut writer, &long[20_000..], 4096));
+    let whole = extent(2, &long, 0, long.len(), Content::Stored(pieces));
+    drop(commit(&mut writer, vec![Record::Extent(whole), Record::Entry(entry(2, b"long", &long))]).unwrap());
+    kit.finish(writer).unwrap();
+}
+
+#[test]
+fn a_file_that_goes_over_a_commit_is_read_once_where_memory_allows_and_again_where_not() {
+    use packmule::sys::World;
+    use packmule::sys::fault::{Fault, FaultFs, FaultRule};
+    use packmule::sys::fs::OpKind;
+    use packmule::verify::{Options, verify};
+    let (fs, kit) = kit(18);
+    over_a_commit(&kit);
+    let checked = |memory_bytes| {
+        let faulty = FaultFs::new(Arc::clone(&fs) as Arc<dyn Fs>);
+        // Opening the pack a second time takes no time at all, and is noticed.
+        let again =
+            FaultRule::new(OpKind::OpenRead, Fault::Delay(std::time::Duration::ZERO)).path("00000001.pack").nth(2);
+        faulty.add(again);
+        let world = World { fs: Arc::new(faulty.clone()), ..World::real() };
+        let identities = Some(crate::verify_kit::identities(&kit.secret));
+        let options = Options { identities, all_sums: false, memory_bytes, signed_by: None };
+        let report = verify(&world, &[PathBuf::from(ONE)], &options, &packmule::monitor::Silent).unwrap();
+        assert_eq!((report.findings.len(), report.files_whole), (0, 2), "{}", texts(&report));
+        faulty.unexercised().is_empty()
+    };
+    assert!(!checked(64 << 20), "the pack was opened again though there was room for its frames");
+    assert!(checked(40_000), "without room for what was opened it must be read again, or it was not checked");
+    assert!(checked(1000), "without room for any frame all are read again");
+}

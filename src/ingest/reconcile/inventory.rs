@@ -10,7 +10,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 
 use crate::ingest::error::Error;
-use crate::ingest::reconcile::{Found, ReportRead, malformed, unreadable};
+use crate::ingest::reconcile::read::{ReportRead, malformed, unreadable};
+use crate::ingest::reconcile::verdict::Found;
 use crate::sys::Fs;
 
 /// Largest Parquet file; it is read whole. Unit: bytes.

@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::ingest::error::Error;
-use crate::ingest::reconcile::{Found, ReportRead, malformed, unreadable};
+use crate::ingest::reconcile::read::{ReportRead, malformed, unreadable};
+use crate::ingest::reconcile::verdict::Found;
 use crate::ingest::remote::Checksums;
 use crate::sys::Fs;
 
