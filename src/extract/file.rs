@@ -154,7 +154,7 @@ impl FileJob {
             return;
         }
         let standing = Standing::File(state.known_by);
-        state.open = match sink.make(&self.path, |target| target.create_file(&self.path), &standing) {
+        state.open = match sink.make(&self.path, |target| target.create_file(&self.path, state.known_by.0), &standing) {
             Ok(Some(file)) => Open::Writing(Arc::new(file)),
             Ok(None) => Open::AlreadyThere,
             Err(problem) => {

@@ -7,6 +7,7 @@
 //! (see [`is_unfinished`]) until `finish`, so that an interrupted run can be told from somebody else's work.
 //! Callers: `extract`.
 
+mod direct;
 mod meta;
 mod resolve;
 
@@ -20,7 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::sys::device::{self, Medium};
 use crate::sys::source::{Identity, SourceKind, identity_beneath};
+use crate::sys::target::direct::{DIRECT_FILE_BYTES_MIN, Direct};
 pub use crate::sys::target::meta::{Meta, MetaProblem};
 use crate::sys::target::resolve::Resolver;
 
@@ -34,12 +37,16 @@ const DIR_UNFINISHED: u32 = 0o1700;
 pub struct TargetRoot {
     resolver: Resolver,
     made: Mutex<BTreeSet<Vec<u8>>>,
+    /// Whether large files are written past the page cache. WHY not where platters turn: pieces of several files arrive side by
+    /// side, and the cache puts each file's together; nor over a network, where it is what makes large requests.
+    is_direct: bool,
 }
 
 /// A new file below the root.
 #[derive(Debug)]
 pub struct TargetFile {
     file: File,
+    direct: Option<Direct>,
 }
 
 /// What kind of special file to make.
@@ -76,7 +83,8 @@ impl TargetRoot {
             Err(rustix::io::Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
-        Ok(Self { resolver: Resolver::open(path)?, made: Mutex::new(made) })
+        let is_direct = matches!(device::medium(path), Medium::Solid | Medium::Unknown);
+        Ok(Self { resolver: Resolver::open(path)?, made: Mutex::new(made), is_direct })
     }
 
     /// Directories that were made through this handle, the root among them as the empty path.
@@ -101,15 +109,18 @@ impl TargetRoot {
         self.dir(path).map(|_| ())
     }
 
-    /// Makes a file and the directories above it. `AlreadyExists` if the name is taken, whatever by.
+    /// Makes a file, which will have `bytes` bytes, and the directories above it. `AlreadyExists` if the name is taken, whatever
+    /// by.
     ///
     /// # Errors
     /// The kernel's, as for [`TargetRoot::make_dirs`].
-    pub fn create_file(&self, path: &[u8]) -> io::Result<TargetFile> {
+    pub fn create_file(&self, path: &[u8], bytes: u64) -> io::Result<TargetFile> {
         let (dir, name) = self.place(path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&*dir, name, flags, Mode::from_raw_mode(FILE_UNFINISHED))?;
-        Ok(TargetFile { file: File::from(file) })
+        let file = File::from(rustix::fs::openat(&*dir, name, flags, Mode::from_raw_mode(FILE_UNFINISHED))?);
+        let is_large = bytes >= DIRECT_FILE_BYTES_MIN;
+        let direct = if self.is_direct && is_large { Direct::open(&dir, name, &file) } else { None };
+        Ok(TargetFile { file, direct })
     }
 
     /// Facts about an entry, without following a symbolic link.
@@ -225,7 +236,8 @@ impl TargetFile {
     /// # Errors
     /// The kernel's.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        let done = self.direct.as_ref().map_or(Ok(0), |direct| direct.write(bytes, offset))?;
+        if done == bytes.len() { Ok(()) } else { self.file.write_all_at(&bytes[done..], offset + done as u64) }
     }
 
     /// Extends or cuts the file; new bytes are a hole.
@@ -239,5 +251,56 @@ impl TargetFile {
     /// Sets the metadata, the mode last: with it the unfinished mark goes. What could not be set is returned.
     pub fn finish(&self, meta: &Meta<'_>) -> Vec<MetaProblem> {
         meta::apply(&self.file, meta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_file_holds_what_was_written_to_it_in_any_order_and_at_any_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = TargetRoot::open(dir.path()).expect("it is there");
+        let length = 24 << 20 | 777_usize;
+        let whole: Vec<u8> =
+            (0..length as u64).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+        let made = root.create_file(b"sub/large", length as u64).expect("it can be made");
+        // Whatever the medium is: a file system that has no direct access (some in memory) leaves the ordinary way.
+        let (parent, name) = root.place(b"sub/large").expect("it is there");
+        let file = TargetFile { direct: Direct::open(&parent, name, &made.file), file: made.file };
+        // Aligned pieces, small ones, ones that begin anywhere, the rest of a block at the end; from two threads, backwards.
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        for size in [1 << 20, 4096, 333_333, 1 << 20, 700_000, 9 << 20].iter().cycle() {
+            let to = (at + size).min(length);
+            pieces.push((at, to));
+            at = to;
+            if at == length {
+                break;
+            }
+        }
+        std::thread::scope(|scope| {
+            for half in [0, 1] {
+                let (file, whole, pieces) = (&file, &whole, &pieces);
+                scope.spawn(move || {
+                    for (from, to) in pieces.iter().rev().skip(half).step_by(2) {
+                        file.write_all_at(&whole[*from..*to], *from as u64).expect("there is room");
+                    }
+                });
+            }
+        });
+        assert!(std::fs::read(dir.path().join("sub/large")).expect("it is there") == whole);
+    }
+
+    #[test]
+    fn another_file_under_the_name_is_not_written_to() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = TargetRoot::open(dir.path()).expect("it is there");
+        let made = root.create_file(b"name", 1).expect("it can be made");
+        std::fs::rename(dir.path().join("name"), dir.path().join("away")).expect("it can be moved");
+        std::fs::write(dir.path().join("name"), b"somebody's").expect("it can be made");
+        let (parent, name) = root.place(b"name").expect("it is there");
+        assert!(Direct::open(&parent, name, &made.file).is_none());
     }
 }
