@@ -11,7 +11,7 @@ use crate::cli::{Exit, Failure};
 use crate::crypto::Identities;
 use crate::job::Job;
 use crate::monitor::Monitor;
-use crate::sys::World;
+use crate::sys::{World, machine};
 use crate::units::{Bytes, Count};
 use crate::verify::{self, Finding, Options, Report, Span, VolumeFacts};
 use crate::volume::{CUSTODY, MANIFEST, SEALED, SUMS, Volume};
@@ -39,14 +39,23 @@ pub struct Args {
     /// The key that must have signed the seals: its words as on the label, or its hex digits
     #[arg(long, value_name = "FINGERPRINT")]
     signed_by: Option<String>,
-    /// Memory for frames on their way
-    #[arg(long, value_name = "SIZE", default_value = "512 MiB")]
-    memory: Bytes,
+    /// Memory for frames on their way [default: 512 MiB for each volume, as far as a quarter of what is free]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Bytes>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     progress: ProgressArgs,
+}
+
+/// Memory with which a volume's frames are not read twice: two groups of frames up to a commit, and what goes over it. Unit: bytes.
+const VOLUME_BYTES: u64 = 512 << 20;
+
+/// Memory for a check of so many volumes at once, of which each has its share.
+fn memory_bytes(given: Option<u64>, volumes: usize, free_bytes: u64) -> u64 {
+    let wanted = VOLUME_BYTES.saturating_mul(volumes as u64);
+    given.unwrap_or_else(|| wanted.min(free_bytes / 4).max(VOLUME_BYTES))
 }
 
 /// Checks and prints.
@@ -56,7 +65,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let world = World::real();
     let identities = if args.keyless { None } else { identities(args, &world)? };
-    let (memory_bytes, signed_by) = (args.memory.get(), args.signed_by.clone());
+    let free_bytes = machine::memory().map_or(0, |memory| memory.available_bytes);
+    let memory_bytes = memory_bytes(args.memory.map(Bytes::get), args.volumes.len(), free_bytes);
+    let signed_by = args.signed_by.clone();
     let options = Options { identities, all_sums: args.sums, memory_bytes, signed_by };
     let events = Events::new("verify", args.job.as_deref().unwrap_or(Path::new("")), &args.progress.events);
     let painter = Painter::new("verify", &args.progress, events, args.json);
@@ -244,5 +255,20 @@ fn finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
     match finding.lost.len().saturating_sub(LISTED_MAX) {
         0 => Ok(()),
         more => writeln!(out, "  lost: {more} more ranges, all in --json"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_volume_has_memory_of_its_own_as_far_as_the_machine_goes_and_the_user_has_the_word() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(memory_bytes(None, 1, 64 * GIB), GIB / 2);
+        assert_eq!(memory_bytes(None, 4, 64 * GIB), 2 * GIB);
+        assert_eq!(memory_bytes(None, 20, 16 * GIB), 4 * GIB);
+        assert_eq!(memory_bytes(None, 20, 0), GIB / 2, "where it cannot be told what is free");
+        assert_eq!(memory_bytes(Some(1 << 20), 20, 64 * GIB), 1 << 20);
     }
 }
