@@ -18,7 +18,7 @@ use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::DIRECT_ALIGN_BYTES;
 
 /// Smallest file that is written this way. Unit: bytes.
-pub(super) const DIRECT_FILE_BYTES_MIN: u64 = 16 << 20;
+pub(super) const DIRECT_FILE_BYTES_MIN: u64 = 1 << 20;
 /// Smallest piece that is: each waits for the drive. Unit: bytes.
 const DIRECT_PIECE_BYTES_MIN: usize = 256 << 10;
 /// Most that is written at once. Unit: bytes.
