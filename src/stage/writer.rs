@@ -231,3 +231,117 @@ pub(super) fn spawn<S: Fn(FromWriter) + Send + 'static>(writer: LaneWriter<S>) -
     let name = format!("volume {}", writer.lane.number());
     std::thread::Builder::new().name(name).spawn(move || writer.run()).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crossbeam_channel::{Sender, unbounded};
+
+    use super::*;
+    use crate::crypto::{RunKey, SigningKey};
+    use crate::format::record::{Deleted, Record};
+    use crate::format::{FRAME_HEADER_BYTES, FrameKind, Inner, JobId, VolumeHeader, VolumeId};
+    use crate::stage::lane::{LaneSetup, Need, Slot};
+    use crate::stage::squeeze::Compression;
+    use crate::sys::mem::MemFs;
+    use crate::sys::random::SeededRandom;
+    use crate::sys::{Fs, World};
+    use crate::volume::{NewVolume, Readme, SealedFrame, create};
+
+    fn lane(writer: Sender<ToWriter>) -> Arc<Lane> {
+        let mem = MemFs::new();
+        mem.make_dirs(Path::new("/volume")).expect("there is room");
+        let fs: Arc<dyn Fs> = Arc::new(mem);
+        let random = SeededRandom::new(1);
+        let header = VolumeHeader {
+            may_ignore: 0,
+            job: JobId([7; 16]),
+            volume: VolumeId([8; 16]),
+            number: 1,
+            created_ns: 1,
+            job_salt: [3; 32],
+            job_public_key: SigningKey::fresh(&random).public(),
+        };
+        let volume =
+            create(&fs, Path::new("/volume"), &NewVolume { header }, Readme("letter\n")).expect("there is room");
+        Lane::new(LaneSetup {
+            volume,
+            capacity_bytes: 1 << 30,
+            used_bytes: 0,
+            next_pack: 1,
+            writer,
+            world: World { fs, ..World::real() },
+            run: Arc::new(RunKey::fresh(&random)),
+            pack_bytes_max: 1 << 28,
+            frame_bytes: 1 << 16,
+            compression: Compression::Off,
+        })
+    }
+
+    fn frame(slot: &Slot) {
+        let mut bytes = vec![0; FRAME_HEADER_BYTES];
+        bytes.extend_from_slice(&Inner { zstd: false, plain_bytes: 100 }.encode());
+        bytes.extend_from_slice(&[1; 100]);
+        let ticket = slot.pack.sealing.ticket().expect("the pack is new");
+        let header = slot.pack.sealing.seal(ticket, FrameKind::Data, &mut bytes).expect("it fits");
+        slot.send(SealedFrame { header, bytes: bytes.into(), data_plain_bytes: 100, record_count: 0 }, 100);
+    }
+
+    fn records(slot: &Slot) {
+        let deleted = |id| Record::Deleted(Deleted { id, generation: 1, path: b"gone".to_vec() });
+        slot.record((1..=COMMIT_RECORDS as u64).map(deleted));
+    }
+
+    #[test]
+    fn the_next_commit_waits_until_the_job_has_recorded_the_last_one() {
+        const LONG: Duration = Duration::from_secs(60);
+        let (to_writer, inbox) = unbounded();
+        let lane = lane(to_writer);
+        let (tell, told) = unbounded();
+        let (write, written) = unbounded();
+        let tell = move |message| {
+            let _ = tell.send(message); // the test may have ended
+        };
+        let wrote = move |_| {
+            let _ = write.send(());
+        };
+        spawn(LaneWriter::new(Arc::clone(&lane), inbox, tell, Box::new(wrote))).expect("a thread");
+        let hold = lane.hold(1 << 24, 100, 1 << 18).expect("it fits");
+        let slot = lane.slot(&hold, Need { bytes: 1 << 16, frames: 9, records: 1 << 16 }).expect("there is room");
+        let committed = || match told.recv_timeout(LONG) {
+            Ok(FromWriter::Committed(1, committed)) => committed.state.commits,
+            Ok(_) => panic!("something else than a commit was told"),
+            Err(error) => panic!("{error}"),
+        };
+        frame(&slot);
+        records(&slot);
+        frame(&slot);
+        assert_eq!(committed(), 1);
+        // Due again, many times over. Whoever hears that the second of two frames is written knows what followed the first.
+        records(&slot);
+        let before = written.try_iter().count();
+        for _ in before..before + 4 {
+            frame(&slot);
+            written.recv_timeout(LONG).expect("frames are written meanwhile");
+        }
+        assert!(told.is_empty(), "a commit was made that a crash now would leave two ahead of the job");
+        lane.recorded();
+        assert_eq!(committed(), 2);
+        lane.recorded();
+        drop((slot, hold));
+        lane.finish();
+        let rest: Vec<FromWriter> = std::iter::from_fn(|| told.recv_timeout(LONG).ok())
+            .inspect(|message| {
+                if let FromWriter::Committed(..) = message {
+                    lane.recorded();
+                }
+            })
+            .take_while(|message| !matches!(message, FromWriter::Ended(_)))
+            .collect();
+        assert!(
+            rest.iter().any(|message| matches!(message, FromWriter::Closed(1, _))),
+            "the pack is closed in the end"
+        );
+    }
+}
