@@ -1,6 +1,6 @@
 //! Frames: header, inner prefix, commit and footer bodies. manifests/formats/pack.md sections 3 and 5.
 
-use crate::digest::{Crc64, crc64_of_both, sha256};
+use crate::digest::{Crc64, combine, crc64, crc64_of_both, sha256};
 use crate::format::cursor::{Reader, Writer};
 use crate::format::pack::{BLOCK_BYTES, ENTRIES_PLAIN_BYTES_MAX};
 use crate::format::{Error, RunId};
@@ -137,18 +137,31 @@ impl FrameHeader {
         Ok(Self { kind, index, body_bytes, crc64: crc })
     }
 
-    /// Whether the stored bytes are those that were written.
+    /// Whether the stored bytes are those that were written. Returns the CRC-64 of the body alone.
     ///
     /// # Errors
     /// When the CRC-64 differs.
-    pub fn check(&self, body: &[u8]) -> Result<(), Error> {
-        let mut head = Vec::with_capacity(24);
-        Writer(&mut head).bytes(&MARK).bytes(&Self::bound_bytes(self.kind, self.index, self.body_bytes));
-        let expected = crc64_of_both(&head, body);
+    pub fn check(&self, body: &[u8]) -> Result<Crc64, Error> {
+        let body_crc64 = crc64(body);
+        let expected = combine(crc64(&self.checked_bytes()), body_crc64, body.len() as u64);
         if expected == self.crc64 && body.len() as u64 == u64::from(self.body_bytes) {
-            return Ok(());
+            return Ok(body_crc64);
         }
         Err(Error::Checksum { record: RECORD, expected: expected.0, found: self.crc64.0 })
+    }
+
+    /// CRC-64 of the whole frame as it is stored, its own checksum among it, from that of its body.
+    pub fn stored_crc64(&self, body_crc64: Crc64) -> Crc64 {
+        let mut head = self.checked_bytes();
+        head.extend_from_slice(&self.crc64.0.to_le_bytes());
+        combine(crc64(&head), body_crc64, self.body_bytes.into())
+    }
+
+    /// The first 24 bytes.
+    fn checked_bytes(&self) -> Vec<u8> {
+        let mut head = Vec::with_capacity(FRAME_HEADER_BYTES);
+        Writer(&mut head).bytes(&MARK).bytes(&Self::bound_bytes(self.kind, self.index, self.body_bytes));
+        head
     }
 
     /// Offset of the first byte after the body, given the offset of the frame.

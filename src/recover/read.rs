@@ -6,7 +6,7 @@ use crate::format::record::{Extent, Record};
 use crate::job::{Batch, job_pack, pack_close};
 use crate::monitor::Monitor;
 use crate::recover::{Error, Given};
-use crate::volume::{self, Keyring, ManifestReader, pack_name};
+use crate::volume::{self, Chunks, Keyring, ManifestReader, pack_name};
 
 /// Bytes of a file that the volume no longer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,9 @@ fn by_packs(
             Err(error @ (volume::Error::NoKey { .. } | volume::Error::Io { .. })) => return Err(error.into()),
             // A pack whose first commit never came may not even have a header; one that had commits is damaged. Which
             // of the two it is, nobody can tell without its header: only what is certain is reported.
-            Err(error) if given.volume.check_pack(number, false).is_ok_and(|pack| pack.has_nothing()) => {
+            Err(error)
+                if given.volume.check_pack(number, false, &Chunks::default()).is_ok_and(|pack| pack.has_nothing()) =>
+            {
                 tracing::debug!(pack = number, error = %chain(&error), "a pack that was only begun");
                 continue;
             }

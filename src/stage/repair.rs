@@ -11,7 +11,7 @@ use crate::job::{Due, Job, PackRow, VolumeState};
 use crate::stage::monitor::{Monitor, VolumeEvent};
 use crate::stage::{Error, engine};
 use crate::sys::World;
-use crate::volume::{self, Step, Volume, pack_name};
+use crate::volume::{self, Chunks, Step, Volume, pack_name};
 
 /// Looks through volumes and takes back what they no longer hold. Says how many damaged places were found.
 pub(super) fn take_back(job: &mut Job, world: &World, dirs: &[PathBuf], monitor: &dyn Monitor) -> Result<usize, Error> {
@@ -99,7 +99,7 @@ fn look(volume: &Volume, pack: &PackRow, damage: &mut Vec<String>) -> Vec<(u32, 
 
 /// The same, where the pack can be read at all.
 fn try_look(volume: &Volume, pack: &PackRow) -> Result<Seen, volume::Error> {
-    let checked = volume.check_pack(pack.state.number, false)?;
+    let checked = volume.check_pack(pack.state.number, false, &Chunks::default())?;
     checked.header?;
     let mut walk = checked.walk;
     let (mut ranges, mut found) = (Vec::new(), Vec::new());

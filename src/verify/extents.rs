@@ -18,8 +18,8 @@ use crate::format::record::{Content, Extent, Piece};
 use crate::sys::Access;
 use crate::verify::finding::{FindingKind, Span, chain};
 use crate::verify::join::{Part, PartSha};
-use crate::verify::walk::Stored;
-use crate::volume::{Error, Plain, Volume, open_plain};
+use crate::verify::walk::{Body, Stored};
+use crate::volume::{Error, Openings, OpeningsPool, Plain, Volume};
 
 /// Longest hole whose zeros are hashed: 1 TiB, ten minutes of one core. A hostile record of a few bytes may promise 2^63.
 const HOLE_BYTES_MAX: u64 = 1 << 40;
@@ -34,6 +34,7 @@ pub(super) struct Opener<'a> {
     pub(super) number: u32,
     pub(super) header: &'a PackHeader,
     pub(super) key: &'a OpeningKey,
+    pub(super) pool: &'a OpeningsPool,
     /// How much to keep of frames that no extent names yet. Unit: bytes.
     pub(super) keep_bytes_max: u64,
 }
@@ -129,10 +130,13 @@ pub(super) fn open_data(
     }
     let by_frame: Vec<(usize, Outcome)> = by_itself
         .into_par_iter()
-        .flat_map_iter(|place| work.frame_of_singles(place, &singles[place], extents))
+        .map(|place| opener.pool.with(|openings| work.frame_of_singles(openings, place, &singles[place], extents)))
+        .flatten_iter()
         .collect();
-    let by_extent: Vec<(usize, Outcome)> =
-        others.into_par_iter().map(|at| (at, work.extent(extents[at], is_lost))).collect();
+    let by_extent: Vec<(usize, Outcome)> = others
+        .into_par_iter()
+        .map(|at| (at, opener.pool.with(|openings| work.extent(openings, extents[at], is_lost))))
+        .collect();
     for (at, outcome) in by_frame.into_iter().chain(by_extent) {
         outcomes[at] = Some(outcome);
     }
@@ -157,20 +161,20 @@ impl Work<'_> {
     }
 
     /// Opens a frame, once more if need be. `None` when it does not open, or was opened too often already.
-    fn open(&self, place: usize) -> Option<Arc<Plain>> {
+    fn open(&self, openings: &mut Openings, place: usize) -> Option<Arc<Plain>> {
         let is_last = self.uses[place].fetch_sub(1, Ordering::Relaxed) <= 1;
         if let Some(plain) = self.kept(place, is_last) {
             return Some(plain);
         }
-        let openings = self.openings.fetch_add(1, Ordering::Relaxed);
-        if openings > self.frames.len() as u64 * OPENINGS_PER_FRAME_MAX + OPENINGS_FLOOR {
+        let before = self.openings.fetch_add(1, Ordering::Relaxed);
+        if before > self.frames.len() as u64 * OPENINGS_PER_FRAME_MAX + OPENINGS_FLOOR {
             return None;
         }
         let stored = self.frames[place];
         let opened = self.body(stored, is_last).and_then(|body| {
             let header = self.opener.header;
             let path = self.opener.volume.root();
-            open_plain(self.opener.key, &stored.header, body, header.frame_plain_bytes_max, path)
+            openings.open(self.opener.key, &stored.header, &body, header.frame_plain_bytes_max, path)
         });
         let (result, plain) = match opened {
             Ok(plain) => (Ok(u32::try_from(plain.len()).unwrap_or(u32::MAX)), Some(Arc::new(plain))),
@@ -201,16 +205,22 @@ impl Work<'_> {
         *self.kept[place].lock().unwrap_or_else(PoisonError::into_inner) = Some(plain);
     }
 
-    fn body(&self, stored: &Stored, is_last: bool) -> Result<Vec<u8>, Error> {
+    fn body(&self, stored: &Stored, is_last: bool) -> Result<Body, Error> {
         if let Some(body) = if is_last { stored.take_body() } else { stored.copy_body() } {
             return Ok(body);
         }
         let pack = self.opener.volume.open_pack(self.opener.number, Access::Direct)?;
-        pack.read_frame(&stored.at).map(|frame| frame.body)
+        pack.read_frame(&stored.at).map(|frame| Body::Own(frame.body))
     }
 
-    fn frame_of_singles(&self, place: usize, singles: &[usize], extents: &[&Extent]) -> Vec<(usize, Outcome)> {
-        let plain = self.open(place);
+    fn frame_of_singles(
+        &self,
+        openings: &mut Openings,
+        place: usize,
+        singles: &[usize],
+        extents: &[&Extent],
+    ) -> Vec<(usize, Outcome)> {
+        let plain = self.open(openings, place);
         if singles.is_empty() {
             plain.into_iter().for_each(|plain| self.keep(place, plain));
             return Vec::new();
@@ -227,10 +237,12 @@ impl Work<'_> {
             };
             (*at, outcome)
         };
-        singles.iter().map(check).collect()
+        let outcomes = singles.iter().map(check).collect();
+        done(openings, plain);
+        outcomes
     }
 
-    fn extent(&self, extent: &Extent, is_lost: &(dyn Fn(u32) -> bool + Sync)) -> Outcome {
+    fn extent(&self, openings: &mut Openings, extent: &Extent, is_lost: &(dyn Fn(u32) -> bool + Sync)) -> Outcome {
         let pieces = match &extent.content {
             Content::Hole => return hole(extent),
             Content::Stored(pieces) => pieces,
@@ -250,7 +262,8 @@ impl Work<'_> {
                 continue;
             };
             if opened.as_ref().is_none_or(|(have, _)| *have != place) {
-                opened = Some((place, self.open(place)));
+                done(openings, opened.take().and_then(|(_, plain)| plain));
+                opened = Some((place, self.open(openings, place)));
             }
             match opened.as_ref().and_then(|(_, plain)| plain.as_ref()) {
                 None => lost.push(span),
@@ -261,7 +274,15 @@ impl Work<'_> {
                 },
             }
         }
+        done(openings, opened.and_then(|(_, plain)| plain));
         if lost.is_empty() { digests.judge(extent) } else { Outcome::Lost(lost) }
+    }
+}
+
+/// Gives back the memory of a frame unless somebody else looks at it too.
+fn done(openings: &mut Openings, plain: Option<Arc<Plain>>) {
+    if let Some(plain) = plain.and_then(Arc::into_inner) {
+        openings.give_back(plain);
     }
 }
 

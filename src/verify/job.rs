@@ -10,11 +10,11 @@ use crate::format::path::escape;
 use crate::format::record::Record;
 use crate::format::{JobId, RunId, parse_sums};
 use crate::monitor::Monitor;
-use crate::sys::budget::MemoryBudget;
 use crate::sys::{Access, World};
 use crate::verify::elsewhere;
 use crate::verify::finding::{Finding, FindingKind, chain};
 use crate::verify::join::Join;
+use crate::verify::memory::Memory;
 use crate::verify::report::Report;
 use crate::verify::volume::{Context, Outcome, check, lock};
 use crate::volume::{self, Keyring, VOLUME, Volume, pack_name};
@@ -96,9 +96,8 @@ pub fn verify(world: &World, dirs: &[PathBuf], options: &Options, monitor: &dyn 
         let spawn = |volume| {
             let (join, keyring) = (&join, keyring.as_ref());
             scope.spawn(move || {
-                let budget = MemoryBudget::new(share);
                 let pack_sums = keyring.is_none() || all_sums;
-                let context = Context { keyring, pack_sums, signed_by, join, budget: &budget, monitor };
+                let context = Context { keyring, pack_sums, signed_by, join, memory: Memory::new(share), monitor };
                 check(volume, &context).map_err(|source| failed(volume.root(), source))
             })
         };

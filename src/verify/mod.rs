@@ -11,6 +11,7 @@ mod finding;
 mod job;
 mod join;
 mod manifest;
+mod memory;
 mod opened;
 mod pipeline;
 mod report;

@@ -16,7 +16,7 @@ use crate::verify::join::{Join, Place};
 use crate::verify::manifest::RecordSums;
 use crate::verify::pipeline::OpenedPack;
 use crate::verify::walk::{Group, Stored};
-use crate::volume::{Keyring, Plain, RECORDS_PER_PACK_MAX, RECORDS_PLAIN_BYTES_MAX, Volume, open_plain};
+use crate::volume::{Keyring, Openings, OpeningsPool, Plain, RECORDS_PER_PACK_MAX, RECORDS_PLAIN_BYTES_MAX, Volume};
 
 /// A range of frames whose records cannot be read, so that only `MANIFEST` can say what they held.
 #[derive(Debug)]
@@ -114,12 +114,18 @@ impl<'a> PackCheck<'a> {
     }
 
     /// Checks a group: records first, since they say where the extents are.
-    pub(super) fn group(&mut self, group: Group, join: &std::sync::Mutex<Join>, sums: &mut RecordSums) {
+    pub(super) fn group(
+        &mut self,
+        group: Group,
+        pool: &OpeningsPool,
+        join: &std::sync::Mutex<Join>,
+        sums: &mut RecordSums,
+    ) {
         let group = &group;
         let before = self.findings.len();
         let first_index = self.next_index;
         let group_damaged = !group.damages.is_empty();
-        let (records, records_bad) = self.read_records(group);
+        let (records, records_bad) = pool.with(|openings| self.read_records(group, openings));
         let earlier = std::mem::take(&mut self.earlier);
         let own = group.frames.iter().filter(|frame| frame.at_kind() == FrameKind::Data);
         let data: Vec<&Stored> = earlier.iter().chain(own).collect();
@@ -129,6 +135,7 @@ impl<'a> PackCheck<'a> {
             number: self.header.number,
             header: &self.header,
             key: &self.key,
+            pool,
             keep_bytes_max: self.keep_bytes_max,
         };
         let known = |index: u32| group.frames.binary_search_by_key(&index, |frame| frame.at.index).is_ok();
@@ -159,12 +166,12 @@ impl<'a> PackCheck<'a> {
         self.damaged |= !is_whole;
     }
 
-    fn read_records(&mut self, group: &Group) -> (Vec<Record>, bool) {
+    fn read_records(&mut self, group: &Group, openings: &mut Openings) -> (Vec<Record>, bool) {
         let (mut records, mut bad) = (Vec::new(), false);
         for stored in group.frames.iter().filter(|frame| frame.at_kind() == FrameKind::Entries) {
             let body = stored.take_body().unwrap_or_default();
             let root = self.volume.root();
-            let plain = match open_plain(&self.key, &stored.header, body, ENTRIES_PLAIN_BYTES_MAX, root) {
+            let plain = match openings.open(&self.key, &stored.header, &body, ENTRIES_PLAIN_BYTES_MAX, root) {
                 Ok(plain) => plain,
                 Err(error) => {
                     self.find_at(frame_kind(&error), stored, cause(&error));
@@ -186,6 +193,7 @@ impl<'a> PackCheck<'a> {
                     }
                 }
             }
+            openings.give_back(plain);
         }
         self.records += records.len() as u64;
         (records, bad)
@@ -306,7 +314,7 @@ impl<'a> PackCheck<'a> {
     }
 
     fn commit(&mut self, group: &Group, end: &Stored, records: usize, plain_bytes: u64, is_whole: bool) {
-        let mut body = end.take_body().unwrap_or_default();
+        let mut body = end.take_body().unwrap_or_default().to_vec();
         if let Err(error) = self.key.open(&end.header, &mut body) {
             self.find_at(FindingKind::Authentication, end, error.to_string());
             (self.chain_lost, self.damaged) = (true, true);

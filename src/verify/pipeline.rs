@@ -14,6 +14,7 @@ use crate::verify::join::Join;
 use crate::verify::manifest::RecordSums;
 use crate::verify::opened::{Nameless, PackCheck};
 use crate::verify::walk::Group;
+use crate::volume::OpeningsPool;
 
 /// What the opener is told.
 enum Message<'a> {
@@ -81,11 +82,12 @@ pub(super) fn beside<'a, T>(join: &'a Mutex<Join>, walk: impl FnOnce(&ToOpener<'
 
 fn open(messages: Receiver<Message<'_>>, join: &Mutex<Join>) -> Opened {
     let mut opened = Opened::default();
+    let pool = OpeningsPool::default();
     let mut current = None;
     for message in messages {
         match (message, &mut current) {
             (Message::Begin(pack, check), _) => current = Some((pack, check)),
-            (Message::Group(group), Some((_, check))) => check.group(group, join, &mut opened.sums),
+            (Message::Group(group), Some((_, check))) => check.group(group, &pool, join, &mut opened.sums),
             (Message::End { is_short }, Some((pack, check))) => {
                 if is_short {
                     check.lose_the_rest();

@@ -6,17 +6,17 @@ use std::sync::{Mutex, PoisonError};
 use crate::crypto::OpeningKey;
 use crate::format::{PackHeader, ReadBack};
 use crate::monitor::Monitor;
-use crate::sys::budget::MemoryBudget;
 use crate::verify::finding::{Finding, FindingKind, chain};
 use crate::verify::join::Join;
 use crate::verify::manifest::{PackFacts, RecordSums, compare};
+use crate::verify::memory::Memory;
 use crate::verify::opened::{Nameless, PackCheck};
 use crate::verify::pipeline::{Opened, ToOpener, beside};
 use crate::verify::report::VolumeFacts;
 use crate::verify::signed;
 use crate::verify::surface::{Surface, check_slot};
-use crate::verify::walk::{Walked, Walking, later_bytes, unreadable, walk};
-use crate::volume::{CUSTODY, Error, Keyring, MANIFEST, SEALED, SUMS, Volume, pack_name};
+use crate::verify::walk::{Walked, Walking, unreadable, walk};
+use crate::volume::{CUSTODY, Chunks, Error, Keyring, MANIFEST, SEALED, SUMS, Volume, pack_name};
 
 /// What every volume's check needs.
 pub(super) struct Context<'a> {
@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
     /// The key whose signature is expected, as the user was told it.
     pub(super) signed_by: Option<&'a str>,
     pub(super) join: &'a Mutex<Join>,
-    pub(super) budget: &'a MemoryBudget,
+    pub(super) memory: Memory,
     pub(super) monitor: &'a dyn Monitor,
 }
 
@@ -56,6 +56,8 @@ struct Check<'a> {
     packs: BTreeMap<u32, PackFacts>,
     sums: RecordSums,
     nameless: Vec<Nameless>,
+    /// What packs are read into.
+    chunks: Chunks,
 }
 
 /// Checks one volume.
@@ -95,6 +97,7 @@ pub(super) fn check(volume: &Volume, context: &Context<'_>) -> Result<Outcome, E
         packs: BTreeMap::new(),
         sums: RecordSums::default(),
         nameless: Vec::new(),
+        chunks: context.memory.chunks(),
     };
     check.small_files();
     for run in volume.slots()? {
@@ -106,6 +109,7 @@ pub(super) fn check(volume: &Volume, context: &Context<'_>) -> Result<Outcome, E
         check.pack(number, walked, &mut opened);
     }
     check.sums = opened.sums;
+    check.chunks = Chunks::default(); // `MANIFEST` needs few; the comparison with it needs the memory
     check.manifest();
     check.outcome.facts.read = check.way.word();
     check.outcome.facts.packs = check.packs.len() as u64;
@@ -214,14 +218,14 @@ impl<'a> Check<'a> {
     /// Walks one file in pack form; with an opener and its key, what it holds is opened on the way.
     fn walk_file(&mut self, number: u32, file: &str, opener: Option<&ToOpener<'a>>) -> Result<WalkedFile, Error> {
         let with_sha256 = self.context.pack_sums && self.surface.sums.contains_key(file);
-        let checked = self.volume.check_pack(number, with_sha256)?;
+        let checked = self.volume.check_pack(number, with_sha256, &self.chunks)?;
         self.way = self.way.weaker(checked.way);
         self.outcome.facts.bytes += checked.walk.file_bytes();
         let key = checked.header.as_ref().ok().and_then(|header| self.key_of(header, file));
         let opens = match (opener, key, &checked.header, self.context.keyring) {
             (Some(opener), Some(key), Ok(header), Some(keyring)) => {
                 let header_bytes = &checked.header_bytes;
-                let keep = later_bytes(self.context.budget);
+                let keep = self.context.memory.later_bytes();
                 let check = PackCheck::new(self.volume, keyring, header.clone(), header_bytes, key, keep, file);
                 opener.begin(number, check);
                 Some(opener)
@@ -233,7 +237,7 @@ impl<'a> Check<'a> {
             file: file.to_owned(),
             is_manifest: number == 0,
             sealed: self.surface.has_seal,
-            keep: opens.map(|_| self.context.budget),
+            keep_bytes_max: opens.map(|_| self.context.memory.group_bytes()),
             monitor: self.context.monitor,
         };
         let walked = walk(checked.walk, &walking, |group| {

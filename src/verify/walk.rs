@@ -4,14 +4,14 @@
 //! Invariants: every byte is read once; what follows the last commit of an open volume's pack is a torn tail and no
 //! finding, unless it is followed by a commit after all.
 
+use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::digest::{Crc64, Sha256};
 use crate::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::monitor::Monitor;
-use crate::sys::budget::{MemoryBudget, Permit};
 use crate::verify::finding::{Finding, FindingKind, chain};
-use crate::volume::{Damage, Error, FrameAt, FrameWalk, Step};
+use crate::volume::{Damage, Error, FrameAt, FrameWalk, SharedBytes, Step};
 
 /// Most frames in one pack. Source: pack.md section 3.
 const FRAMES_PER_PACK_MAX: u32 = 1 << 20;
@@ -24,12 +24,30 @@ pub(super) struct Stored {
     body: Mutex<Option<Body>>,
 }
 
-/// The body of a frame, still sealed, and the memory it holds.
-#[derive(Debug)]
-struct Body {
-    bytes: Vec<u8>,
-    /// Given back with the body.
-    _permit: Option<Permit>,
+/// The body of a frame, still sealed.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    /// Where it was read: it keeps the chunk of the file around it.
+    Shared(SharedBytes),
+    /// By itself, so that a few bytes do not keep a chunk.
+    Own(Vec<u8>),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
 }
 
 impl Stored {
@@ -38,13 +56,13 @@ impl Stored {
     }
 
     /// Its body, for whoever opens it last; `None` when it was not kept or is taken, and must be read again.
-    pub(super) fn take_body(&self) -> Option<Vec<u8>> {
-        self.lock().take().map(|body| body.bytes)
+    pub(super) fn take_body(&self) -> Option<Body> {
+        self.lock().take()
     }
 
-    /// A copy of its body, for whoever opens it before others do.
-    pub(super) fn copy_body(&self) -> Option<Vec<u8>> {
-        self.lock().as_ref().map(|body| body.bytes.clone())
+    /// Its body, for whoever opens it before others do.
+    pub(super) fn copy_body(&self) -> Option<Body> {
+        self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Body>> {
@@ -71,8 +89,8 @@ pub(super) struct Walking<'a> {
     pub(super) file: String,
     pub(super) is_manifest: bool,
     pub(super) sealed: bool,
-    /// Memory for bodies; `None`: keep none.
-    pub(super) keep: Option<&'a MemoryBudget>,
+    /// How much of a group to keep; `None`: nothing. Unit: bytes.
+    pub(super) keep_bytes_max: Option<u64>,
     pub(super) monitor: &'a dyn Monitor,
 }
 
@@ -95,6 +113,8 @@ struct State<'a, 'b> {
     walked: Walked,
     group: Group,
     held_bytes: u64,
+    /// The last body that was kept where it was read.
+    last_shared: Option<SharedBytes>,
     /// Damage since the last commit: findings once a commit or footer follows or the volume is sealed.
     pending: Vec<Finding>,
     after_commit: bool,
@@ -112,6 +132,7 @@ pub(super) fn walk(mut frames: FrameWalk, walking: &Walking<'_>, mut take: impl 
         walked: Walked { file_bytes, ..Walked::default() },
         group: Group::default(),
         held_bytes: 0,
+        last_shared: None,
         pending: Vec::new(),
         after_commit: false,
         read_bytes: 0,
@@ -161,7 +182,7 @@ impl State<'_, '_> {
         self.after_commit = false;
     }
 
-    fn frame(&mut self, offset: u64, header: FrameHeader, body: Vec<u8>) -> Option<Group> {
+    fn frame(&mut self, offset: u64, header: FrameHeader, body: SharedBytes) -> Option<Group> {
         self.walked.frames += 1;
         let end = header.end(offset);
         self.walking.monitor.volume_bytes(self.walking.volume, end.saturating_sub(self.read_bytes));
@@ -179,7 +200,7 @@ impl State<'_, '_> {
                 self.after_commit = header.kind == FrameKind::Commit;
                 self.walked.commits += u32::from(header.kind == FrameKind::Commit);
                 self.walked.footer |= header.kind == FrameKind::Footer;
-                self.held_bytes = 0;
+                (self.held_bytes, self.last_shared) = (0, None);
                 let group = std::mem::take(&mut self.group);
                 Some(Group { end: Some(stored), ..group })
             }
@@ -213,18 +234,26 @@ impl State<'_, '_> {
     }
 
     /// Keeps the body if a key will want it and there is room.
-    fn store(&mut self, offset: u64, header: FrameHeader, body: Vec<u8>) -> Stored {
+    fn store(&mut self, offset: u64, header: FrameHeader, body: SharedBytes) -> Stored {
         let at = FrameAt { index: header.index, offset, body_bytes: header.body_bytes };
-        let drop_it = Stored { at, header, body: Mutex::default() };
-        let Some(budget) = self.walking.keep else { return drop_it };
-        let bytes = body.len() as u64;
-        let is_small = header.kind != FrameKind::Data; // records, commits and footers are always needed
-        if !is_small && self.held_bytes + bytes > group_bytes(budget) {
-            return drop_it;
+        let body = self.walking.keep_bytes_max.and_then(|max| self.kept(max, header.kind, body));
+        Stored { at, header, body: Mutex::new(body) }
+    }
+
+    fn kept(&mut self, bytes_max: u64, kind: FrameKind, body: SharedBytes) -> Option<Body> {
+        if kind != FrameKind::Data {
+            self.held_bytes += body.len() as u64;
+            return Some(Body::Own(body.to_vec())); // records, commits and footers are always needed
         }
-        let permit = if is_small { None } else { budget.acquire(bytes).ok() };
-        self.held_bytes += bytes;
-        Stored { at, header, body: Mutex::new(Some(Body { bytes: body, _permit: permit })) }
+        if !self.last_shared.as_ref().is_some_and(|last| last.is_beside(&body)) {
+            let bytes = body.kept_bytes() as u64;
+            if self.held_bytes + bytes > bytes_max {
+                return None;
+            }
+            self.held_bytes += bytes;
+            self.last_shared = Some(body.clone());
+        }
+        Some(Body::Shared(body))
     }
 
     /// A file that ends within the block of its footer. On an open volume power may have gone before the sync of that block
@@ -273,17 +302,6 @@ impl State<'_, '_> {
         }
         Group::default() // a reader shows nothing of a group without its commit
     }
-}
-
-/// The budget is shared out so that nobody ever waits for memory that another one waits with: the group being read and
-/// the one being opened have three eighths each, and a quarter is for what was opened and is needed later.
-fn group_bytes(budget: &MemoryBudget) -> u64 {
-    budget.total_bytes() / 8 * 3
-}
-
-/// Memory for what frames hold that are needed by a later group; not counted in permits.
-pub(super) fn later_bytes(budget: &MemoryBudget) -> u64 {
-    budget.total_bytes() / 4
 }
 
 /// The finding for a file that cannot be opened or read.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::digest::{Crc64, Sha256};
 use crate::format::{FrameKind, PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack};
 use crate::sys::aligned::AlignedBuf;
+use crate::volume::chunk::Chunks;
 use crate::volume::error::{At, Error, In};
 use crate::volume::open::Volume;
 use crate::volume::paths::{MANIFEST, PACKS, READER, SLOTS, pack_path};
@@ -43,11 +44,11 @@ impl CheckedPack {
 }
 
 impl Volume {
-    /// Opens a pack, or with number 0 `MANIFEST`, for a check.
+    /// Opens a pack, or with number 0 `MANIFEST`, for a check. It is read into `chunks`.
     ///
     /// # Errors
     /// When the file cannot be opened or read at all, or is longer than a pack may be.
-    pub fn check_pack(&self, number: u32, with_sha256: bool) -> Result<CheckedPack, Error> {
+    pub fn check_pack(&self, number: u32, with_sha256: bool, chunks: &Chunks) -> Result<CheckedPack, Error> {
         let path = if number == 0 { self.root().join(MANIFEST) } else { pack_path(self.root(), number) };
         let (file, length, way) = open_for_check(&**self.fs(), &path)?;
         if number != 0 && length > PACK_BYTES_MAX {
@@ -61,7 +62,7 @@ impl Volume {
         let header = PackHeader::decode(&head)
             .and_then(|header| header.belongs_to(own.job, own.volume, own.number, number).map(|()| header))
             .within(&path);
-        let walk = walk_for_check(file, path, length, header.as_ref().ok(), with_sha256)?;
+        let walk = walk_for_check(file, path, length, header.as_ref().ok(), with_sha256, chunks)?;
         Ok(CheckedPack { header, header_bytes: head.to_vec(), walk, way })
     }
 

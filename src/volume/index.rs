@@ -13,7 +13,8 @@ use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::DIRECT_ALIGN_BYTES;
 use crate::volume::error::{At, Error, In};
 use crate::volume::keyring::Keyring;
-use crate::volume::reader::{PackFile, open_plain};
+use crate::volume::opening::open_plain;
+use crate::volume::reader::PackFile;
 use crate::volume::rebuild::cause;
 
 /// Most frames in one pack. Source: pack.md section 3.

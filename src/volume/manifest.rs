@@ -13,9 +13,9 @@ use crate::sys::{Access, RandomSource};
 use crate::volume::error::{At, Error, In};
 use crate::volume::keyring::Keyring;
 use crate::volume::open::{Volume, exists};
+use crate::volume::opening::Openings;
 use crate::volume::pack_writer::{PackParams, PackState, PackWriter};
 use crate::volume::paths::{MANIFEST, PART};
-use crate::volume::reader::open_plain;
 use crate::volume::walk::{FrameWalk, Step};
 
 /// Records gathered before they are sealed into a frame. Unit: records.
@@ -159,10 +159,11 @@ impl ManifestReader {
         let mut checksums = Vec::new();
         let mut counted = Summary::default();
         let mut said = None;
+        let mut openings = Openings::default();
         let mut commit_chain = None;
         let (mut commits, mut records, mut closed) = (0_u32, 0_u64, false);
         while let Some(step) = self.walk.advance()? {
-            let (offset, header, mut body) = match step {
+            let (offset, header, body) = match step {
                 Step::Damage(damage) => return Err(self.damaged(damage.reason).into()),
                 Step::Frame { offset, header, body } => (offset, header, body),
             };
@@ -170,7 +171,7 @@ impl ManifestReader {
                 FrameKind::Data => return Err(self.damaged("a data frame in MANIFEST".to_owned()).into()),
                 FrameKind::Entries => {
                     checksums.push(header.crc64);
-                    let plain = open_plain(&self.key, &header, body, ENTRIES_PLAIN_BYTES_MAX, &self.path)?;
+                    let plain = openings.open(&self.key, &header, &body, ENTRIES_PLAIN_BYTES_MAX, &self.path)?;
                     for record in Records::new(&plain) {
                         let record = record.within(&self.path)?;
                         records += 1;
@@ -180,10 +181,12 @@ impl ManifestReader {
                         }
                         take(record)?;
                     }
+                    openings.give_back(plain);
                 }
                 FrameKind::Commit => {
-                    self.key.open(&header, &mut body).within(&self.path)?;
-                    let commit = Commit::decode(&body).within(&self.path)?;
+                    let mut plain = body.to_vec();
+                    self.key.open(&header, &mut plain).within(&self.path)?;
+                    let commit = Commit::decode(&plain).within(&self.path)?;
                     let seen = Commit {
                         first_index: 0,
                         frame_count: header.index,

@@ -8,6 +8,7 @@
 mod ahead;
 mod carried;
 mod check;
+mod chunk;
 mod commit;
 mod create;
 mod custody;
@@ -17,6 +18,7 @@ mod index;
 mod keyring;
 mod manifest;
 mod open;
+mod opening;
 mod pack_writer;
 mod paths;
 mod reader;
@@ -30,6 +32,7 @@ mod window;
 
 pub use carried::{add_reader_file, reader_files};
 pub use check::CheckedPack;
+pub use chunk::{Chunks, SharedBytes};
 pub use commit::Committed;
 pub use create::{NewVolume, Readme, add_slot, create};
 pub use custody::{read_custody, write_custody};
@@ -39,9 +42,10 @@ pub use index::{FrameAt, PackIndex, RECORDS_PER_PACK_MAX, RECORDS_PLAIN_BYTES_MA
 pub use keyring::Keyring;
 pub use manifest::{ManifestReader, ManifestWriter};
 pub use open::Volume;
+pub use opening::{Openings, OpeningsPool, Plain, open_plain};
 pub use pack_writer::{PackParams, PackState, PackWriter, SealedFrame, WRITE_BYTES};
 pub use paths::{CUSTODY, MANIFEST, PACKMULE, READER, README, SEALED, SUMS, VOLUME, pack_name, pack_path};
-pub use reader::{PackFile, Plain, RawFrame, open_plain, read_back};
+pub use reader::{PackFile, RawFrame, read_back};
 pub use rebuild::RebuiltPack;
 pub use recover::{KnownPack, Recovered, recover_packs};
 pub use seal::{SealBy, SealReport, seal};

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::OpeningKey;
 use crate::format::{
-    ENTRIES_PLAIN_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_PLAIN_BYTES_MAX, FrameHeader, FrameKind, INNER_BYTES, Inner,
-    PACK_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, ReadBack, VolumeHeader,
+    ENTRIES_PLAIN_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_PLAIN_BYTES_MAX, FrameHeader, FrameKind, PACK_BYTES_MAX,
+    PACK_HEADER_BYTES, PackHeader, ReadBack, VolumeHeader,
 };
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::{DIRECT_ALIGN_BYTES, PastCache};
 use crate::sys::{Access, Fs, FsFile};
 use crate::volume::ahead::fill;
+use crate::volume::chunk::Chunks;
 use crate::volume::error::{At, Error, In};
 use crate::volume::index::{FrameAt, PackIndex};
 use crate::volume::keyring::Keyring;
+use crate::volume::opening::{Plain, open_plain};
 use crate::volume::walk::FrameWalk;
 use crate::volume::window::Window;
 
@@ -206,61 +208,14 @@ pub(super) fn walk_for_check(
     length: u64,
     header: Option<&PackHeader>,
     with_sha256: bool,
+    chunks: &Chunks,
 ) -> Result<FrameWalk, Error> {
     let plain_bytes_max = header.map_or(FRAME_PLAIN_BYTES_MAX, |header| header.frame_plain_bytes_max);
     let span = plain_bytes_max.max(ENTRIES_PLAIN_BYTES_MAX) as usize + 2 * FRAME_HEADER_BYTES + 4096;
-    let mut window = Window::new(path.clone(), file, span, with_sha256);
+    let mut window = Window::with_chunks(path.clone(), file, span, with_sha256, chunks.clone());
     window.tolerate();
     window.bytes(0, 1)?; // so that the digests begin with the header, which the walk itself skips
     Ok(FrameWalk::new(path, window, length, plain_bytes_max))
-}
-
-/// Opens a data or entries frame down to its plain bytes. `body` is consumed; `plain_bytes_max` is the limit of the
-/// frame's kind. A decompressor is stopped at the promised size.
-///
-/// # Errors
-/// When the tag does not verify, the prefix breaks the format, or the payload does not decompress to its size.
-pub fn open_plain(
-    key: &OpeningKey,
-    header: &FrameHeader,
-    mut body: Vec<u8>,
-    plain_bytes_max: u32,
-    path: &Path,
-) -> Result<Plain, Error> {
-    key.open(header, &mut body).within(path)?;
-    let (inner, payload) = Inner::split(&body, plain_bytes_max).within(path)?;
-    if !inner.zstd {
-        return Ok(Plain { bytes: body, from: INNER_BYTES });
-    }
-    let wrong = |reason: String| Error::Damaged { path: path.to_owned(), reason };
-    let plain = zstd::bulk::decompress(payload, inner.plain_bytes as usize)
-        .map_err(|error| wrong(format!("frame {} does not decompress: {error}", header.index)))?;
-    if plain.len() != inner.plain_bytes as usize {
-        let (got, want) = (plain.len(), inner.plain_bytes);
-        return Err(wrong(format!("frame {} decompresses to {got} bytes instead of {want}", header.index)));
-    }
-    Ok(Plain { bytes: plain, from: 0 })
-}
-
-/// The plain bytes of a frame. What was stored as it is stays where it was decrypted: moving it cost as much as a checksum.
-#[derive(Debug)]
-pub struct Plain {
-    bytes: Vec<u8>,
-    from: usize,
-}
-
-impl AsRef<[u8]> for Plain {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl std::ops::Deref for Plain {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[self.from..]
-    }
 }
 
 impl RawFrame {

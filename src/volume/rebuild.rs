@@ -13,13 +13,14 @@ use crate::format::{
 use crate::sys::Access;
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::DIRECT_ALIGN_BYTES;
+use crate::volume::chunk::Chunks;
 use crate::volume::error::{At, Error, In};
 use crate::volume::index::{FRAMES_PER_PACK_MAX, RECORDS_PER_PACK_MAX, RECORDS_PLAIN_BYTES_MAX};
 use crate::volume::keyring::Keyring;
 use crate::volume::open::Volume;
+use crate::volume::opening::open_plain;
 use crate::volume::pack_writer::PackState;
 use crate::volume::paths::pack_path;
-use crate::volume::reader::open_plain;
 use crate::volume::walk::{Damage, Step};
 
 /// Read at once where only a checksum is wanted. Unit: bytes.
@@ -45,7 +46,7 @@ impl Volume {
     /// When it cannot be read at all, its header is not believable, keys are missing, or a limit of the format is passed.
     pub fn rebuild_pack(&self, number: u32, keyring: &Keyring) -> Result<RebuiltPack, Error> {
         let path = pack_path(self.root(), number);
-        let checked = self.check_pack(number, false)?;
+        let checked = self.check_pack(number, false, &Chunks::default())?;
         let header = checked.header?;
         let run = keyring.get(header.run, &path)?;
         let key = OpeningKey::from_header(run, &header).within(&path)?;
@@ -79,7 +80,7 @@ impl Volume {
             match step {
                 Step::Damage(damage) => rebuild.group.damage.push(damage),
                 Step::Frame { offset, header, body } => {
-                    if !rebuild.frame(offset, &header, body)? {
+                    if !rebuild.frame(offset, &header, body.to_vec())? {
                         break;
                     }
                 }

@@ -7,6 +7,7 @@ use crate::digest::{Crc64, Sha256};
 use crate::format::{
     BLOCK_BYTES, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, MARK, PACK_HEADER_BYTES, padded_len,
 };
+use crate::volume::chunk::SharedBytes;
 use crate::volume::error::Error;
 use crate::volume::window::Window;
 
@@ -35,8 +36,8 @@ pub enum Step {
         offset: u64,
         /// Its header.
         header: FrameHeader,
-        /// Its body, still sealed.
-        body: Vec<u8>,
+        /// Its body, still sealed, where it was read.
+        body: SharedBytes,
     },
     /// Something is wrong; the walk goes on behind it.
     Damage(Damage),
@@ -118,7 +119,9 @@ impl FrameWalk {
     fn frame(&mut self) -> Result<Step, Error> {
         let offset = self.position;
         match self.read_frame(offset)? {
-            Ok((header, body)) if header.index == self.expected => {
+            Ok((header, body, body_crc64)) if header.index == self.expected => {
+                let stored = header.stored_crc64(body_crc64);
+                self.window.tell_crc64(offset, header.end(offset) - offset, stored);
                 self.expected = header.index.saturating_add(1);
                 self.footer_seen = header.kind == FrameKind::Footer;
                 self.position = header.end(offset);
@@ -127,7 +130,7 @@ impl FrameWalk {
                 self.skip_small_padding()?;
                 Ok(step)
             }
-            Ok((header, _)) => {
+            Ok((header, ..)) => {
                 let reason = format!("frame {} stands where frame {} should", header.index, self.expected);
                 self.resynchronise(offset, reason)
             }
@@ -158,8 +161,8 @@ impl FrameWalk {
         self.resynchronise(from, "bytes that should be zero are not".to_owned()).map(Some)
     }
 
-    /// A frame at `offset` with a good checksum, or why there is none.
-    fn read_frame(&mut self, offset: u64) -> Result<Result<(FrameHeader, Vec<u8>), String>, Error> {
+    /// A frame at `offset` with a good checksum and the CRC-64 of its body, or why there is none.
+    fn read_frame(&mut self, offset: u64) -> Result<Result<(FrameHeader, SharedBytes, Crc64), String>, Error> {
         let head = self.window.bytes(offset, FRAME_HEADER_BYTES)?;
         let header = match FrameHeader::decode(head, self.frame_plain_bytes_max) {
             Ok(header) => header,
@@ -167,12 +170,12 @@ impl FrameWalk {
         };
         let body_at = offset + FRAME_HEADER_BYTES as u64;
         let wanted = header.body_bytes as usize;
-        let body = self.window.bytes(body_at, wanted)?;
+        let body = self.window.share(body_at, wanted)?;
         if body.len() < wanted {
             return Ok(Err(format!("frame {} is cut off at the end of the file", header.index)));
         }
-        Ok(match header.check(body) {
-            Ok(()) => Ok((header, body.to_vec())),
+        Ok(match header.check(&body) {
+            Ok(crc64) => Ok((header, body, crc64)),
             Err(error) => Err(error.to_string()),
         })
     }
@@ -182,7 +185,7 @@ impl FrameWalk {
         let mut at = padded_len(from);
         while at < self.length {
             if self.window.bytes(at, MARK.len())? == MARK
-                && let Ok((header, _)) = self.read_frame(at)?
+                && let Ok((header, ..)) = self.read_frame(at)?
                 && header.index >= self.expected
             {
                 let damage = self.damage(from, at, Some(header.index), reason);

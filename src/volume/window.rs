@@ -1,7 +1,8 @@
 //! A window that slides over a file, by default forward; digests of the file are taken on the way.
 //!
 //! Invariants: going forward, every byte is read once; the bytes shown are contiguous, so that a frame never has to be put
-//! together; memory is four chunks at most. From the second chunk in a row on the file is read ahead.
+//! together; memory is four chunks at most, besides those that are shared. From the second chunk in a row on the file is read
+//! ahead. Digests are taken of what leaves the window, as far as nobody who had to take them anyway has told them before.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,10 +13,8 @@ use crate::sys::FsFile;
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::DIRECT_ALIGN_BYTES;
 use crate::volume::ahead::{Ahead, Filled, fill};
+use crate::volume::chunk::{Chunk, Chunks, SharedBytes};
 use crate::volume::error::{At, Error};
-
-/// Bytes read at once where reading is sequential. Unit: bytes.
-const READ_BYTES: usize = 4 << 20;
 
 /// Chunks that are read or lie ready beside the one shown: one that waits and one the drive is at.
 const CHUNKS_AHEAD: usize = 2;
@@ -29,7 +28,7 @@ pub(super) struct Window {
     path: PathBuf,
     file: Arc<dyn FsFile>,
     /// A gap for what the chunk before left over, then a chunk, which is aligned as direct access asks.
-    buffer: AlignedBuf,
+    buffer: Arc<Chunk>,
     gap: usize,
     chunk_bytes: usize,
     /// What of the buffer is shown.
@@ -40,7 +39,8 @@ pub(super) struct Window {
     at_end: bool,
     chunks_in_a_row: u32,
     ahead: Option<Ahead>,
-    spare: Vec<AlignedBuf>,
+    chunks: Chunks,
+    /// The digests are those of the file up to here.
     digested: u64,
     crc64: Crc64,
     sha256: Option<Sha256Stream>,
@@ -51,16 +51,27 @@ pub(super) struct Window {
 impl Window {
     /// `span` is the most bytes ever asked for at once.
     pub(super) fn new(path: PathBuf, file: Box<dyn FsFile>, span: usize, with_sha256: bool) -> Self {
+        Self::with_chunks(path, file, span, with_sha256, Chunks::default())
+    }
+
+    /// The same, with memory that goes round among several files.
+    pub(super) fn with_chunks(
+        path: PathBuf,
+        file: Box<dyn FsFile>,
+        span: usize,
+        with_sha256: bool,
+        chunks: Chunks,
+    ) -> Self {
         let gap = span.next_multiple_of(DIRECT_ALIGN_BYTES);
         // A small file does not need large buffers. One whose length is not told is read all the same.
         let whole = file.len().ok().and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX / 2);
         let whole = whole.next_multiple_of(DIRECT_ALIGN_BYTES) + DIRECT_ALIGN_BYTES;
         // What is asked for fits into one chunk, wherever in its first block it begins.
-        let chunk_bytes = READ_BYTES.max(gap + DIRECT_ALIGN_BYTES).min(whole);
+        let chunk_bytes = chunks.read_bytes().max(gap + DIRECT_ALIGN_BYTES).min(whole);
         Self {
             path,
             file: Arc::from(file),
-            buffer: AlignedBuf::with_capacity(0),
+            buffer: chunks.share(AlignedBuf::with_capacity(0)),
             gap: gap.min(whole),
             chunk_bytes,
             view: 0..0,
@@ -68,7 +79,7 @@ impl Window {
             at_end: false,
             chunks_in_a_row: 0,
             ahead: None,
-            spare: Vec::new(),
+            chunks,
             digested: 0,
             crc64: Crc64::EMPTY,
             sha256: with_sha256.then(Sha256Stream::new),
@@ -77,10 +88,7 @@ impl Window {
     }
 
     fn new_buffer(&self) -> AlignedBuf {
-        let bytes = self.gap + self.chunk_bytes;
-        let mut buffer = AlignedBuf::with_capacity(bytes);
-        buffer.resize_dirty(bytes);
-        buffer
+        self.chunks.buffer(self.gap + self.chunk_bytes)
     }
 
     fn end(&self) -> u64 {
@@ -89,13 +97,24 @@ impl Window {
 
     /// The bytes at `offset`, fewer than `count` only at the end of the file.
     pub(super) fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], Error> {
+        let range = self.show(offset, count)?;
+        Ok(&self.buffer[range])
+    }
+
+    /// The same, for longer than the window shows them.
+    pub(super) fn share(&mut self, offset: u64, count: usize) -> Result<SharedBytes, Error> {
+        let range = self.show(offset, count)?;
+        Ok(SharedBytes::new(&self.buffer, range))
+    }
+
+    /// Where in the buffer the bytes at `offset` are.
+    fn show(&mut self, offset: u64, count: usize) -> Result<Range<usize>, Error> {
         if offset < self.start || (offset + count as u64 > self.end() && !self.at_end) {
             self.slide(offset)?;
         }
-        let shown = &self.buffer[self.view.clone()];
-        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(shown.len());
-        let to = from.saturating_add(count).min(shown.len());
-        Ok(&shown[from..to])
+        let shown = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.view.len());
+        let from = self.view.start + shown;
+        Ok(from..from.saturating_add(count).min(self.view.end))
     }
 
     /// Shows the file from `offset`, or from the block it lies in, on.
@@ -111,23 +130,25 @@ impl Window {
                 (offset / align * align, 0)
             }
         };
+        self.digest_to(end - left as u64);
         let (mut buffer, filled) = self.chunk(chunk_at);
         buffer[self.gap - left..self.gap].copy_from_slice(&self.buffer[self.view.end - left..self.view.end]);
-        let shown = std::mem::replace(&mut self.buffer, buffer);
-        self.spare.extend(Some(shown).filter(|shown| !shown.is_empty())); // the first one never was
-        self.start = chunk_at - left as u64;
-        self.view = self.gap - left..self.gap + filled.bytes;
-        self.at_end = filled.at_end;
-        if let Some(error) = filled.error {
-            if self.unreadable.is_none() {
-                return Err(error).at("read", &self.path);
+        let (mut bytes, mut at_end) = (filled.bytes, filled.at_end);
+        let failed = match filled.error {
+            Some(error) if self.unreadable.is_none() => Some(error),
+            Some(_) => {
+                (bytes, at_end) = self.salvage(&mut buffer, filled.bytes, chunk_at).at("read", &self.path)?;
+                None
             }
-            let (bytes, at_end) = self.salvage(filled.bytes, chunk_at).at("read", &self.path)?;
-            (self.view.end, self.at_end) = (self.gap + bytes, at_end);
-        }
+            None => None,
+        };
+        self.buffer = self.chunks.share(buffer);
+        self.start = chunk_at - left as u64;
+        self.view = self.gap - left..self.gap + bytes;
+        self.at_end = at_end;
+        failed.map_or(Ok(()), Err).at("read", &self.path)?;
         self.chunks_in_a_row = self.chunks_in_a_row.saturating_add(1);
         self.read_ahead();
-        self.digest();
         Ok(())
     }
 
@@ -137,9 +158,9 @@ impl Window {
             if at == offset {
                 return (buffer, filled);
             }
-            self.spare.push(buffer);
+            self.chunks.give_back(buffer);
         }
-        let mut buffer = self.spare.pop().unwrap_or_else(|| self.new_buffer());
+        let mut buffer = self.new_buffer();
         let filled = fill(&*self.file, &mut buffer[self.gap..], offset);
         (buffer, filled)
     }
@@ -154,7 +175,7 @@ impl Window {
         }
         let (end, chunk_bytes) = (self.end(), self.chunk_bytes as u64);
         while let Some(pending) = self.ahead.as_ref().map(Ahead::pending).filter(|pending| *pending < CHUNKS_AHEAD) {
-            let buffer = self.spare.pop().unwrap_or_else(|| self.new_buffer());
+            let buffer = self.new_buffer();
             let Some(ahead) = &mut self.ahead else { return };
             ahead.ask(end + pending as u64 * chunk_bytes, buffer);
             if ahead.pending() == pending {
@@ -166,7 +187,7 @@ impl Window {
     /// What was asked for is not wanted any more.
     fn call_back(&mut self) {
         while let Some((_, buffer, _)) = self.ahead.as_mut().and_then(Ahead::take) {
-            self.spare.push(buffer);
+            self.chunks.give_back(buffer);
         }
         self.chunks_in_a_row = 0;
     }
@@ -184,13 +205,13 @@ impl Window {
     /// Reads block by block where one large read failed, with zeros for blocks that cannot be read. A drive that is
     /// dying gives up single sectors; the frames beside them are worth having. `done` bytes of the chunk at `chunk_at` are
     /// there already. Returns how many are there then, and whether the file ends with them.
-    fn salvage(&mut self, mut done: usize, chunk_at: u64) -> std::io::Result<(usize, bool)> {
+    fn salvage(&mut self, buffer: &mut AlignedBuf, mut done: usize, chunk_at: u64) -> std::io::Result<(usize, bool)> {
         let length = self.file.len()?;
         let chunk_bytes = self.chunk_bytes;
         while done < chunk_bytes && chunk_at + (done as u64) < length {
             let at = chunk_at + done as u64;
             let to = (done + DIRECT_ALIGN_BYTES).min(chunk_bytes);
-            let block = &mut self.buffer[self.gap + done..self.gap + to];
+            let block = &mut buffer[self.gap + done..self.gap + to];
             let left = usize::try_from(length - at).unwrap_or(usize::MAX).min(block.len());
             match self.file.read_at(block, at) {
                 Ok(0) => break,
@@ -217,11 +238,27 @@ impl Window {
         self.digested = u64::MAX;
     }
 
-    fn digest(&mut self) {
-        let end = self.end();
+    /// Tells the CRC-64 of bytes that are shown, by whoever had to take it anyway: it is not taken a second time.
+    pub(super) fn tell_crc64(&mut self, offset: u64, bytes: u64, crc64: Crc64) {
+        self.digest_to(offset);
+        let end = offset.saturating_add(bytes);
+        if self.digested != offset || end > self.end() {
+            return;
+        }
+        self.crc64 = combine(self.crc64, crc64, bytes);
+        let range = self.view_range(offset, end);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(&self.buffer[range]);
+        }
+        self.digested = end;
+    }
+
+    /// Takes digests of what is shown before `end`, if they are those of everything before it.
+    fn digest_to(&mut self, end: u64) {
+        let end = end.min(self.end());
         if self.digested >= self.start && self.digested < end {
-            let from = self.view.start + usize::try_from(self.digested - self.start).expect("inside the view");
-            let new = &self.buffer[from..self.view.end];
+            let range = self.view_range(self.digested, end);
+            let new = &self.buffer[range];
             self.crc64 = combine(self.crc64, crc64(new), new.len() as u64);
             if let Some(sha256) = &mut self.sha256 {
                 sha256.update(new);
@@ -230,11 +267,18 @@ impl Window {
         }
     }
 
+    /// Where in the buffer these bytes of the view are.
+    fn view_range(&self, from: u64, to: u64) -> Range<usize> {
+        let place = |at: u64| self.view.start + usize::try_from(at - self.start).expect("inside the view");
+        place(from)..place(to)
+    }
+
     /// CRC-64 of the file up to its end at `length`; reads what was not read yet.
     pub(super) fn crc64_to(&mut self, length: u64) -> Result<Crc64, Error> {
         while self.digested < length {
             let before = self.digested;
             self.bytes(before, 1)?;
+            self.digest_to(length);
             if self.digested == before {
                 let (expected, found) = (length, self.digested);
                 return Err(Error::LostCommit { path: self.path.clone(), expected, found });
@@ -303,7 +347,7 @@ mod tests {
         fn digests_are_those_of_the_file_however_it_is_passed(
             length in 0_usize..20 << 20,
             is_direct in any::<bool>(),
-            strides in proptest::collection::vec(1_usize..SPAN, 1..5),
+            strides in proptest::collection::vec((1_usize..SPAN, any::<bool>()), 1..5),
             short in proptest::option::of((1_u64..8, 1_usize..5 << 20)),
         ) {
             let contents = contents(length);
@@ -311,13 +355,16 @@ mod tests {
             let rule = short.map(|(nth, bytes)| FaultRule::new(OpKind::Read, Fault::ShortRead(bytes)).nth(nth).times(3));
             let (mut window, _) = window(&contents, access, rule);
             let mut at = 0_u64;
-            for count in strides.iter().cycle() {
+            for (count, is_told) in strides.iter().cycle() {
                 if at >= length as u64 {
                     break;
                 }
                 let from = usize::try_from(at).expect("small");
-                let shown = window.bytes(at, *count).expect("nothing fails");
-                prop_assert!(shown == &contents[from..(from + count).min(length)]);
+                let shown = window.share(at, *count).expect("nothing fails");
+                prop_assert!(*shown == contents[from..(from + count).min(length)]);
+                if *is_told {
+                    window.tell_crc64(at, shown.len() as u64, crc64(&shown));
+                }
                 at += *count as u64;
             }
             prop_assert_eq!(window.crc64_to(length as u64).expect("nothing fails"), crc64(&contents));

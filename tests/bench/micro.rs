@@ -115,21 +115,30 @@ fn bare_chain(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What a check of incompressible bytes cannot do without: decryption and SHA-256, of one frame.
-#[divan::bench(sample_count = 100)]
-fn bare_check(bencher: Bencher<'_, '_>) {
+/// What a check cannot do without, of one frame: decryption, decompression and the SHA-256 of every file in it.
+#[divan::bench(args = ["one file", "120 files", "text, one file", "text, 120 files"], threads = [1, 2], sample_count = 400)]
+fn bare_check(bencher: Bencher<'_, '_>, kind: &str) {
     let dir = tempfile::tempdir().unwrap();
     let kit = volume_kit::Kit::new(Arc::new(RealFs), 1);
     let volume = kit.volume(dir.path(), 1).unwrap();
     let sealing = Arc::clone(kit.pack(&volume, 1, Access::Buffered).unwrap().sealing());
     let opening = OpeningKey::from_header(&kit.run, sealing.header()).unwrap();
+    let is_text = kind.starts_with("text");
+    let files = if kind.ends_with("120 files") { 120 } else { 1 };
     let mut frame = vec![0; FRAME_HEADER_BYTES];
-    frame.extend_from_slice(&noise(MIB));
+    if is_text {
+        frame.extend_from_slice(&zstd::bulk::compress(&text(MIB), 1).unwrap());
+    } else {
+        frame.extend_from_slice(&noise(MIB));
+    }
     let header = sealing.seal(sealing.ticket().unwrap(), FrameKind::Data, &mut frame).unwrap();
     let body = frame.split_off(FRAME_HEADER_BYTES);
-    bencher.counter(BytesCount::new(MIB)).with_inputs(|| body.clone()).bench_local_refs(|body| {
+    bencher.counter(BytesCount::new(MIB)).with_inputs(|| body.clone()).bench_refs(|body| {
         opening.open(&header, body).unwrap();
-        sha256(body)
+        let unpacked = is_text.then(|| zstd::bulk::decompress(body, MIB).unwrap());
+        for file in unpacked.as_ref().unwrap_or(body).chunks(MIB.div_ceil(files)) {
+            divan::black_box(sha256(file));
+        }
     });
 }
 

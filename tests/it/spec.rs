@@ -369,7 +369,7 @@ fn opened(dir: &Path, number: u32, index: u32) -> Vec<u8> {
         if let Step::Frame { header, body, .. } = step
             && header.index == index
         {
-            return open_plain(&key, &header, body, 1 << 20, dir).unwrap().to_vec();
+            return open_plain(&key, &header, body.to_vec(), 1 << 20, dir).unwrap().to_vec();
         }
     }
     panic!("no frame {index}")
