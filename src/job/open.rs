@@ -18,7 +18,7 @@ const LOCK: &str = "job.lock";
 const KMS_KEYS: &str = "kms.keys";
 
 /// Memory SQLite may use for pages. More wins nothing: rows are met in the order they were made. Unit: KiB.
-const PAGE_CACHE_KIB: i64 = 32_768;
+const PAGE_CACHE_KIB: i64 = 8192;
 /// The same for a handle that only reads, and reads from front to back. Unit: KiB.
 const READER_CACHE_KIB: i64 = 4096;
 

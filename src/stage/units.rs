@@ -15,11 +15,12 @@ use crate::stage::item::Unit;
 /// Units that may wait before the walk is held up.
 const OUTBOX_UNITS: usize = 64;
 /// Entries in the outbox that hold the walk up.
-const OUTBOX_ENTRIES: usize = 8192;
+const OUTBOX_ENTRIES: usize = 2048;
 /// Units in the workers' queue.
 const QUEUE_UNITS: usize = 256;
-/// Entries in the workers' queue: what they read in a quarter of a second, in which the largest commit is recorded.
-const QUEUE_ENTRIES: usize = 16_384;
+/// Entries in the workers' queue: about what they read while a commit is recorded. With eight times as many a million tiny files
+/// took a fifteenth less time and a third more memory than a hundred thousand.
+const QUEUE_ENTRIES: usize = 2048;
 
 /// The engine's end.
 #[derive(Debug, Default)]
@@ -133,7 +134,7 @@ mod tests {
         let mut units = outbox.open();
         let sizes: Vec<usize> = (0..400).map(|number| number % 512 + 1).collect();
         outbox.extend(sizes.iter().map(|size| unit(*size)));
-        assert!(!outbox.has_room(), "64 units or 8,192 entries hold the walk up");
+        assert!(!outbox.has_room(), "64 units or 2,048 entries hold the walk up");
         let mut seen = Vec::new();
         while seen.len() < sizes.len() {
             outbox.hand_out();

@@ -17,11 +17,9 @@ use crate::volume::{Committed, Error, PackState, PackWriter};
 /// Bytes in a pack since its last commit, or on their way there, that make the next one due. A reader that checks or restores
 /// holds them until it knows what they are, so this is also the measure of its memory. Unit: bytes.
 const COMMIT_BYTES: u64 = 128 << 20;
-/// Records waiting that make a commit due.
-const COMMIT_RECORDS: usize = 32_768;
-/// Records waiting that make a commit due while the drive has nothing else to do: its sync costs nobody anything then, and
-/// the job, which records a commit in one go, is sooner back at feeding the workers.
-const COMMIT_RECORDS_IDLE: usize = 8192;
+/// Records waiting that make a commit due. The job records a commit in one go and feeds no worker meanwhile, and what waits
+/// to be recorded is in memory.
+const COMMIT_RECORDS: usize = 8192;
 /// Time after which anything uncommitted is committed.
 const COMMIT_AFTER: Duration = Duration::from_secs(10);
 /// How long the writer waits for work before it looks around.
@@ -171,14 +169,14 @@ impl<S: Fn(FromWriter)> LaneWriter<S> {
             return Ok(());
         }
         let is_late = now.saturating_sub(self.last_commit) >= COMMIT_AFTER;
-        let enough = if self.inbox.is_empty() { COMMIT_RECORDS_IDLE } else { COMMIT_RECORDS };
         // What waits in the queue has its place in the pack: the commit will stand behind it.
         let queued_bytes = self.lane.queued_bytes();
         let due = self.packs.values().find(|(writer, pack)| {
             let has_something = pack.records_waiting() > 0 || writer.has_uncommitted();
             // A pack that is quiet gets no more tickets, but its last frames may still be in this writer's queue.
             let closes = self.closing.contains(&pack.number) && pack.is_quiet() && writer.is_caught_up();
-            let is_much = writer.uncommitted_bytes() + queued_bytes >= COMMIT_BYTES || pack.records_waiting() >= enough;
+            let is_much =
+                writer.uncommitted_bytes() + queued_bytes >= COMMIT_BYTES || pack.records_waiting() >= COMMIT_RECORDS;
             (closes && has_something) || (pack.records_waiting() > 0 && (is_much || is_late))
         });
         let Some(number) = due.map(|(_, pack)| pack.number) else { return Ok(()) };

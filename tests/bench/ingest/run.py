@@ -13,7 +13,7 @@ import argparse, json, os, random, re, resource, shutil, socket, statistics, sub
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-PACKMULE = os.path.join(ROOT, "target/release/packmule")
+PACKMULE = os.environ.get("PACKMULE", os.path.join(ROOT, "target/release/packmule"))
 KEY = {"null": ("key", "secret"), "garage": ("GK" + "%024d" % 1, "%064d" % 1)}
 
 
