@@ -242,8 +242,8 @@ impl Window {
     pub(super) fn tell_crc64(&mut self, offset: u64, bytes: u64, crc64: Crc64) {
         self.digest_to(offset);
         let end = offset.saturating_add(bytes);
-        if self.digested != offset || end > self.end() {
-            return;
+        if self.digested != offset || offset < self.start || end > self.end() {
+            return; // it is taken when the bytes leave
         }
         self.crc64 = combine(self.crc64, crc64, bytes);
         let range = self.view_range(offset, end);
