@@ -208,6 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_large_buffer_starts_at_a_huge_page_holds_what_it_says_and_is_zero_at_first() {
+        for capacity in [MAPPED_BYTES_MIN - 1, MAPPED_BYTES_MIN, HUGE_PAGE_BYTES, 2 * HUGE_PAGE_BYTES + 1] {
+            let mut buf = AlignedBuf::with_capacity(capacity);
+            let align = if capacity < MAPPED_BYTES_MIN { DIRECT_ALIGN_BYTES } else { HUGE_PAGE_BYTES };
+            buf.resize_dirty(capacity);
+            assert_eq!(buf.as_ptr().addr() % align, 0, "{capacity}");
+            assert!(buf.iter().all(|byte| *byte == 0));
+            buf.fill(7);
+            buf.clear();
+            assert_eq!((buf.push(&vec![9; capacity + 1]), buf.room()), (capacity, 0));
+            assert!(buf.iter().all(|byte| *byte == 9));
+        }
+    }
+
+    #[test]
     fn debug_shows_no_contents() {
         let mut buf = AlignedBuf::with_capacity(16);
         buf.push(b"secret");
