@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -17,6 +17,7 @@ use fuser::{
 
 use crate::browse::{Error, Index, Node, Opened, Reader};
 use crate::format::record::EntryType;
+use crate::sys::lock::lock;
 
 /// Nothing here ever changes.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -101,7 +102,7 @@ impl Inside {
 
 impl Files {
     fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inside)
     }
 }
 

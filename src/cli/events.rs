@@ -4,8 +4,8 @@
 //! Owns: what is told and to whom. Invariants: telling never slows the work (a thread of its own does it) and never
 //! changes how it ends: what could not be told is a warning. What is told holds no secret.
 
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::cli::Exit;
 #[cfg(feature = "notify")]
 use crate::ingest::notify;
 use crate::sys::World;
+use crate::sys::lock::lock;
 use crate::sys::process::run_hook;
 
 /// How long somebody who is told may take.
@@ -132,7 +133,7 @@ impl Events {
     /// Tells how the run ended, and waits until everything was told.
     pub(super) fn ended(&self, exit: Exit, message: &str) {
         self.send(Happening::of_end(exit), None, message, Some(exit.code()));
-        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let to = lock(&self.to).take();
         if let Some((send, thread)) = to {
             drop(send);
             drop(thread.join());
@@ -140,7 +141,7 @@ impl Events {
     }
 
     fn send(&self, event: Happening, volume: Option<u32>, message: &str, exit: Option<u8>) {
-        if let Some((send, _)) = &*self.to.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((send, _)) = &*lock(&self.to) {
             let event = Event {
                 event,
                 command: self.command,

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::digest::{Crc64, combine, crc64, zeros};
 use crate::extract::Done;
 use crate::extract::error::{Class, Problem};
 use crate::extract::node::{Sink, Standing};
 use crate::format::record::{Content, Entry, Extent};
+use crate::sys::lock::lock;
 use crate::sys::target::TargetFile;
 
 /// A file that is being put together.
@@ -130,7 +131,7 @@ impl FileJob {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn not_written(&self, error: io::Error) -> Problem {

@@ -13,6 +13,7 @@ use crate::extract::error::{Class, Problem};
 use crate::extract::{Done, Options, Outcome};
 use crate::format::record::{Attribute, Entry, EntryType};
 use crate::monitor::Monitor;
+use crate::sys::lock::lock;
 use crate::sys::source::{Identity, SourceKind, UnixTime, Xattr};
 use crate::sys::target::{Meta, MetaProblem, Special, TargetFile, TargetRoot, is_unfinished};
 
@@ -55,7 +56,7 @@ impl<'a> Sink<'a> {
 
     /// Entries that are told as not as they should be.
     pub(super) fn paths_with_problems(&self) -> HashSet<Vec<u8>> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = lock(&self.outcome);
         outcome.problems.iter().filter_map(|problem| problem.path.clone()).collect()
     }
 
@@ -180,7 +181,7 @@ impl<'a> Sink<'a> {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Outcome) -> T) -> T {
-        change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.outcome))
     }
 }
 

@@ -7,7 +7,7 @@
 //! taken from the very bytes that are sent; the same members in the same order give the same name, so a repeated run meets
 //! what a dead one left.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -20,6 +20,7 @@ use crate::ingest::room::{Room, Seat};
 use crate::ingest::send::Upload;
 use crate::ingest::source::Deliver;
 use crate::ingest::wanted::{Replace, Wanted};
+use crate::sys::lock::lock;
 
 /// Files from here on are objects of their own, whatever the size of bundles. Unit: bytes.
 const BELOW_BYTES_MAX: u64 = 1 << 20;
@@ -75,14 +76,14 @@ impl<'a, D: Deliver> Bundler<'a, D> {
 
     /// Closes the bundle that is being gathered.
     pub(super) fn flush(&self) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = lock(&self.open).take();
         if let Some(open) = open {
             self.close(open);
         }
     }
 
     fn add(&self, bundle_bytes: u64, wanted: &Arc<Wanted>, body: &Bytes) -> std::io::Result<()> {
-        let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.open);
         let is_full =
             |open: &Open| open.archive.get_ref().len() as u64 + wanted.bytes + MEMBER_OVERHEAD_BYTES > bundle_bytes;
         if let Some(full) = slot.take_if(|open| is_full(open)) {

@@ -5,7 +5,7 @@
 //! than once only the current generation is; nobody who asks waits for the server on behalf of another entry.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::digest::Crc64;
 use crate::format::layout::part_bytes;
@@ -21,6 +21,7 @@ use crate::ingest::source::{Catalog, Goal};
 use crate::ingest::tasks::Tasks;
 use crate::ingest::wanted::{Replace, Wanted, wanted};
 use crate::job::{Effort, Job, Object, State};
+use crate::sys::lock::lock;
 
 /// The job, which one thread at a time may use.
 pub(super) type Jobs<'a> = Mutex<&'a mut Job>;
@@ -58,10 +59,6 @@ struct Now {
     uploads: HashMap<u64, Arc<Upload>>,
     /// Entries that do not fit into the slot; the decision holds for the whole run.
     deferred: HashSet<u64>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a, 'j, S: ObjectStore> Plan<'a, 'j, S> {

@@ -9,8 +9,8 @@ mod digest;
 mod intake;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel as channel;
 
@@ -29,6 +29,7 @@ use crate::ingest::{Monitor, Options, Outcome};
 use crate::job::Job;
 use crate::scan::{Root, WalkOptions};
 use crate::sys::World;
+use crate::sys::lock::lock;
 use crate::sys::source::SourceFile;
 
 /// Threads that read the source for sending.
@@ -258,8 +259,4 @@ fn place(tops: &[Top], path: &[u8]) -> PathBuf {
         Some(top.root.open_path(rest))
     };
     tops.iter().find_map(below).unwrap_or_default()
-}
-
-fn lock<'a, 'j>(job: &'a crate::ingest::catalog::Jobs<'j>) -> std::sync::MutexGuard<'a, &'j mut Job> {
-    job.lock().unwrap_or_else(PoisonError::into_inner)
 }

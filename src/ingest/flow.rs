@@ -5,7 +5,7 @@
 //! once; whoever waits here ends soon after the run was stopped.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::ingest::hours::Window;
 use crate::ingest::remote::RemoteError;
 use crate::sys::Clock;
+use crate::sys::lock::lock;
 use crate::sys::process::StopFlag;
 
 /// Requests in flight at the start.
@@ -132,7 +133,7 @@ impl Flow {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// How many requests may be on their way at present.

@@ -4,7 +4,7 @@
 //! batch that is lost with the process costs a look at the server, never an object.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel as channel;
@@ -21,6 +21,7 @@ use crate::ingest::tasks::Tasks;
 use crate::ingest::wanted::Wanted;
 use crate::job::{Batch, Effort, Job, Journal, Object, ObjectState, Part};
 use crate::sys::World;
+use crate::sys::lock::lock;
 use crate::sys::process::StopFlag;
 
 /// Most reports in one transaction.
@@ -115,7 +116,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn failed(&self) -> Arc<Mutex<HashSet<u64>>> {
@@ -200,7 +201,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
     }
 
     fn write(&self, reports: Vec<Report>) -> Result<(), Error> {
-        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut job = lock(self.job);
         let mut rows = Vec::new();
         let mut parts = Vec::new();
         let mut begun = Vec::new();
@@ -293,7 +294,7 @@ impl<'a, 'j> Recorder<'a, 'j> {
             }
             Outcome::Failed { reason } => {
                 // Several parts of one object may fail: it is one failure.
-                let is_new = self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted.entry);
+                let is_new = lock(&self.failed).insert(wanted.entry);
                 if is_new {
                     if let Some(slot) = self.slot {
                         slot.settled(wanted.bytes);

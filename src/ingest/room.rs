@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::sys::lock::lock;
+
 /// What one body costs beside its bytes: the request around it. Unit: bytes.
 const OVERHEAD_BYTES: u64 = 32 << 10;
 
@@ -81,7 +83,7 @@ impl Room {
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
-        self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.used)
     }
 
     /// A buffer of that length; what is in it is arbitrary.

@@ -4,8 +4,10 @@
 //! that is begun will be there in time; one that does not fit is left for the next run as a whole, and a smaller one
 //! behind it may still be taken.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+
+use crate::sys::lock::lock;
 
 /// Share of the time left that is kept back for completions and for rates that change.
 const RESERVE: f64 = 0.05;
@@ -48,7 +50,7 @@ impl Slot {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Whether the slot has ended.

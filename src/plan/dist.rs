@@ -4,10 +4,11 @@
 //! never a NaN and never falls as `u` rises. Called by the planner only.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::plan::catalogue::Figure;
 use crate::plan::math;
+use crate::sys::lock::lock;
 
 /// A distribution of a quantity that is zero or more.
 #[derive(Debug, Clone)]
@@ -172,7 +173,7 @@ type Tables = BTreeMap<(u64, u64), Arc<[f64]>>;
 static TABLES: Mutex<Tables> = Mutex::new(BTreeMap::new());
 
 fn cached_quantiles(alpha: f64, beta: f64) -> Arc<[f64]> {
-    let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tables = lock(&TABLES);
     let table = tables.entry((alpha.to_bits(), beta.to_bits())).or_insert_with(|| beta_quantiles(alpha, beta));
     Arc::clone(table)
 }

@@ -4,7 +4,7 @@
 //! on, and forgotten, so that memory does not grow with the job.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -14,6 +14,7 @@ use parquet::schema::parser::parse_message_type;
 
 use crate::report::Error;
 use crate::report::lines::{Line, render};
+use crate::sys::lock::lock;
 
 /// Rows in a row group: some ten megabytes.
 const ROWS: usize = 65_536;
@@ -40,7 +41,7 @@ struct Shelf(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Shelf {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        lock(&self.0).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -51,7 +52,7 @@ impl Write for Shelf {
 
 impl Shelf {
     fn hand_on(&self, out: &mut dyn Write) -> Result<(), Error> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let bytes = std::mem::take(&mut *lock(&self.0));
         out.write_all(&bytes).map_err(Error::Output)
     }
 }

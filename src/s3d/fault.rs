@@ -5,9 +5,11 @@
 //! here changes any answer. Tests only.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
+
+use crate::sys::lock::lock;
 
 /// The S3 operations a fault can be aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,16 +134,16 @@ impl FaultPlan {
     /// Whether every fault of the script has happened as often as it was written: a test that ends otherwise did not
     /// test what it says.
     pub fn all_exercised(&self) -> bool {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.times == 0)
+        lock(&self.rules).iter().all(|rule| rule.times == 0)
     }
 
     fn add(&self, rule: Rule) -> &Self {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+        lock(&self.rules).push(rule);
         self
     }
 
     pub(super) fn next(&self, operation: Operation, path: &str) -> Option<Fault> {
-        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = lock(&self.rules);
         for rule in rules.iter_mut() {
             let aimed = rule.operation == Operation::Any || rule.operation == operation;
             let named = rule.key_contains.as_ref().is_none_or(|part| path.contains(part.as_str()));

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use crate::format::record::{Content, Extent, Piece, Record};
 use crate::stage::engine::ToEngine;
 use crate::stage::item::Item;
-use crate::stage::lane::{Lane, Need, Slot, lock, worst_bytes};
+use crate::stage::lane::{Lane, Slot, worst_bytes};
 use crate::stage::large::is_last;
+use crate::stage::open_pack::Need;
 use crate::stage::squeeze::Compressor;
 use crate::stage::worker::{FRONT, Shared};
+use crate::sys::lock::lock;
 use crate::sys::pool::PooledBuf;
 
 thread_local! {

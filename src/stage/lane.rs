@@ -5,26 +5,20 @@
 //! may still put frames into it. All sizes are worst cases until a frame is sealed, then exact.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::crypto::{RunKey, SealingKey};
+use crate::crypto::RunKey;
 use crate::format::record::Record;
 use crate::format::{FRAME_ALIGN, FRAME_HEADER_BYTES, INNER_BYTES, PackKind, TAG_BYTES, padded_len, stored_len};
+use crate::stage::open_pack::{Need, OpenPack, PACK_OVERHEAD_BYTES};
 use crate::stage::squeeze::{Compression, Squeeze};
+use crate::sys::lock::lock;
 use crate::sys::{Access, World};
 use crate::volume::{PackParams, PackWriter, SealedFrame, Volume, pack_path};
 
-/// Records after which a pack is closed. Far below the format's limit, so that a reader's memory stays small.
-const PACK_RECORDS_MAX: u64 = 1 << 17;
-/// Frames after which a pack is closed.
-const PACK_FRAMES_MAX: u64 = 1 << 18;
-/// Records that share a batch when they come one at a time.
-const BATCH_RECORDS: usize = 64;
-/// Header, footer, commits and padding of one pack, generously. Unit: bytes.
-const PACK_OVERHEAD_BYTES: u64 = 64 << 10;
 /// A record's share of its pack and of `MANIFEST` together, beyond its path; measured 2 x 130 bytes compressed for small
 /// files, taken generously. Unit: bytes.
 const RECORD_BYTES: u64 = 300;
@@ -41,61 +35,6 @@ pub(super) enum ToWriter {
     Look,
     /// No more packs come: close all, then end. May come twice.
     Finish,
-}
-
-/// A pack that takes frames.
-pub(super) struct OpenPack {
-    pub(super) number: u32,
-    pub(super) sealing: Arc<SealingKey>,
-    /// What is sealed and waits for a commit.
-    records: Mutex<Waiting>,
-    users: AtomicU64,
-    planned_bytes: AtomicU64,
-    planned_frames: AtomicU64,
-    planned_records: AtomicU64,
-}
-
-impl OpenPack {
-    /// Whether nobody may put frames or records into it any more.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.users.load(Ordering::Acquire) == 0
-    }
-
-    /// Takes the records that wait for a commit. All frames they name have their tickets.
-    pub(super) fn take_records(&self) -> Vec<Vec<Record>> {
-        std::mem::take(&mut *lock(&self.records)).batches
-    }
-
-    /// Records waiting.
-    pub(super) fn records_waiting(&self) -> usize {
-        lock(&self.records).count
-    }
-}
-
-/// Records that wait, in batches as they came.
-#[derive(Default)]
-struct Waiting {
-    batches: Vec<Vec<Record>>,
-    count: usize,
-}
-
-impl Waiting {
-    /// Takes more, and returns how many.
-    fn add(&mut self, records: Vec<Record>) -> usize {
-        let added = records.len();
-        self.count += added;
-        match self.batches.last_mut() {
-            // Those that come one at a time share a batch.
-            Some(last) if added < BATCH_RECORDS && last.len() + added <= BATCH_RECORDS => last.extend(records),
-            _ => self.batches.push(records),
-        }
-        added
-    }
-}
-
-/// Locks; a poisoned lock means a worker panicked, which the run reports on its own.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct LaneState {
@@ -329,11 +268,7 @@ impl Lane {
     /// When a new pack cannot be created.
     pub(super) fn slot(self: &Arc<Self>, hold: &Arc<Hold>, need: Need) -> Result<Slot, crate::volume::Error> {
         let mut state = lock(&self.state);
-        let fits = state.current.as_ref().is_some_and(|pack| {
-            pack.planned_bytes.load(Ordering::Relaxed) + need.bytes <= self.pack_bytes_max
-                && pack.planned_frames.load(Ordering::Relaxed) + need.frames <= PACK_FRAMES_MAX
-                && pack.planned_records.load(Ordering::Relaxed) + need.records <= PACK_RECORDS_MAX
-        });
+        let fits = state.current.as_ref().is_some_and(|pack| pack.has_room(need, self.pack_bytes_max));
         if !fits {
             if let Some(old) = state.current.take() {
                 let _ = self.writer.send(ToWriter::Close(old.number)); // a writer that ended has said why
@@ -342,10 +277,7 @@ impl Lane {
             state.next_pack += 1;
         }
         let pack = Arc::clone(state.current.as_ref().expect("just opened"));
-        pack.users.fetch_add(1, Ordering::AcqRel);
-        pack.planned_bytes.fetch_add(need.bytes, Ordering::Relaxed);
-        pack.planned_frames.fetch_add(need.frames, Ordering::Relaxed);
-        pack.planned_records.fetch_add(need.records, Ordering::Relaxed);
+        pack.enter(need);
         Ok(Slot { pack, hold: Arc::clone(hold) })
     }
 
@@ -365,15 +297,7 @@ impl Lane {
         let path = pack_path(self.volume.root(), number);
         let fs = Arc::clone(self.volume.fs());
         let writer = PackWriter::create(fs, path, &params, &self.run, &*self.world.random)?;
-        let pack = Arc::new(OpenPack {
-            number,
-            sealing: Arc::clone(writer.sealing()),
-            records: Mutex::default(),
-            users: AtomicU64::new(0),
-            planned_bytes: AtomicU64::new(PACK_OVERHEAD_BYTES),
-            planned_frames: AtomicU64::new(0),
-            planned_records: AtomicU64::new(0),
-        });
+        let pack = OpenPack::new(number, Arc::clone(writer.sealing()));
         let _ = self.writer.send(ToWriter::Open(Box::new(writer), Arc::clone(&pack)));
         Ok(pack)
     }
@@ -382,17 +306,6 @@ impl Lane {
     pub(super) fn finish(&self) {
         let _ = self.writer.send(ToWriter::Finish);
     }
-}
-
-/// What a slot is for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Need {
-    /// Worst case of the frames. Unit: bytes.
-    pub(super) bytes: u64,
-    /// How many frames.
-    pub(super) frames: u64,
-    /// How many records.
-    pub(super) records: u64,
 }
 
 impl Slot {
@@ -408,14 +321,14 @@ impl Slot {
         lane.sealed_bytes.fetch_add(exact, Ordering::Relaxed);
         self.hold.give_back(worst_bytes(plain_bytes, 1));
         let unused = worst_bytes(plain_bytes, 1).saturating_sub(exact);
-        self.pack.planned_bytes.fetch_sub(unused, Ordering::Relaxed);
+        self.pack.take_less(unused);
         lane.queued_bytes.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
         let _ = lane.writer.send(ToWriter::Frame(self.pack.number, frame));
     }
 
     /// Puts records in line for the next commit. Their frames must have been sealed.
     pub(super) fn record(&self, records: impl IntoIterator<Item = Record>) {
-        let added = lock(&self.pack.records).add(records.into_iter().collect()) as u64;
+        let added = self.pack.record(records.into_iter().collect()) as u64;
         self.hold.lane.sealed_bytes.fetch_add(added * RECORD_BYTES, Ordering::Relaxed);
         self.hold.give_back(added * RECORD_BYTES);
     }
@@ -423,7 +336,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.pack.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.pack.leave() {
             let _ = self.hold.lane.writer.send(ToWriter::Look);
         }
     }

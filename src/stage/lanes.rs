@@ -8,8 +8,9 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::stage::lane::{Hold, Lane, lock};
+use crate::stage::lane::{Hold, Lane};
 use crate::stage::worker::Halt;
+use crate::sys::lock::lock;
 use crate::sys::process::StopFlag;
 
 /// How long a waiter sleeps before it looks at the wish to stop.

@@ -13,7 +13,8 @@ use crate::format::record::{Begin, Content, Extent, ProblemCode, Record, ShaStat
 use crate::job::{Read, ResumePoint};
 use crate::stage::extent::{ExtentBuild, FileBuild};
 use crate::stage::item::Item;
-use crate::stage::lane::{Hold, Need, Slot, worst_bytes};
+use crate::stage::lane::{Hold, Slot, worst_bytes};
+use crate::stage::open_pack::Need;
 use crate::stage::worker::{FRONT, Halt, Shared, entry, state};
 use crate::sys::source::{Identity, SourceFile};
 

@@ -17,6 +17,7 @@ mod lanes;
 mod large;
 mod monitor;
 mod moving;
+mod open_pack;
 mod pace;
 mod rack;
 mod reader;

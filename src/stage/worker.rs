@@ -21,6 +21,7 @@ use crate::stage::lane::{Hold, Slot};
 use crate::stage::lanes::{Lanes, Room};
 use crate::stage::monitor::Monitor;
 use crate::stage::moving::{Moving, OnChange};
+use crate::stage::open_pack::Need;
 use crate::stage::squeeze::{Compressor, store};
 use crate::stage::units::Units;
 use crate::sys::Clock;
@@ -209,7 +210,7 @@ pub(super) fn run(shared: &Arc<Shared>, units: Units) {
 fn bare(shared: &Shared, items: Vec<Item>) -> Result<(), Halt> {
     let path_bytes = items.iter().map(|item| (item.path.len() + item.facts.target.len()) as u64).sum();
     let hold = shared.hold(0, path_bytes, items.len() as u64)?;
-    let need = super::lane::Need { bytes: 0, frames: 0, records: items.len() as u64 };
+    let need = Need { bytes: 0, frames: 0, records: items.len() as u64 };
     let lane = Arc::clone(hold.lane());
     let slot = lane.slot(&hold, need)?;
     let mut records = Vec::with_capacity(items.len());

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::stage::lane::{Lane, OpenPack, ToWriter};
+use crate::stage::lane::{Lane, ToWriter};
+use crate::stage::open_pack::OpenPack;
 use crate::stage::pace::{Pace, Slowed};
 use crate::volume::{Committed, Error, PackState, PackWriter};
 
@@ -240,7 +241,8 @@ mod tests {
     use crate::crypto::{RunKey, SigningKey};
     use crate::format::record::{Deleted, Record};
     use crate::format::{FRAME_HEADER_BYTES, FrameKind, Inner, JobId, VolumeHeader, VolumeId};
-    use crate::stage::lane::{LaneSetup, Need, Slot};
+    use crate::stage::lane::{LaneSetup, Slot};
+    use crate::stage::open_pack::Need;
     use crate::stage::squeeze::Compression;
     use crate::sys::mem::MemFs;
     use crate::sys::random::SeededRandom;

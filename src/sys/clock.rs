@@ -3,10 +3,12 @@
 //! Owns: the `Clock` trait, the system clock and a clock that tests turn by hand. Does not own: calendars, time zones.
 //! Invariants: `monotonic` never goes back, whatever happens to the wall clock. Callers: every layer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+
+use crate::sys::lock::lock;
 
 /// Source of time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
@@ -71,7 +73,7 @@ impl TestClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, (Timestamp, Duration)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -7,11 +7,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::sys::aligned::AlignedBuf;
 use crate::sys::fs::{Access, DirItem, Fs, FsFile, OpKind, Space, Stat};
+use crate::sys::lock::lock;
 
 /// What happens instead of, or on top of, the real call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl FaultFs {
 
     /// Adds a rule. If several rules match one call, all count it and the first added decides.
     pub fn add(&self, rule: FaultRule) {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+        lock(&self.rules).push(rule);
     }
 
     /// Rules that never fired.
@@ -140,14 +141,14 @@ impl FaultFs {
 
 /// Rules of a script that never fired.
 pub(super) fn unexercised(rules: &Rules) -> Vec<FaultRule> {
-    let rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
+    let rules = lock(rules);
     rules.iter().filter(|rule| rule.times_fired == 0).cloned().collect()
 }
 
 /// The fault for this call, if any. Errors and delays are carried out here, the rest by the caller.
 pub(super) fn strike(rules: &Rules, kind: OpKind, paths: &[&Path]) -> io::Result<Option<Fault>> {
     let mut hit = None;
-    for rule in rules.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+    for rule in lock(rules).iter_mut() {
         hit = hit.or(rule.turn(kind, paths));
     }
     match hit {

@@ -13,6 +13,7 @@ mod demo;
 pub mod device;
 pub mod fault;
 pub mod fs;
+pub mod lock;
 pub mod machine;
 pub mod mem;
 pub mod mounts;

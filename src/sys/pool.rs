@@ -6,9 +6,10 @@
 //! `ingest`.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::sys::budget::{BudgetError, MemoryBudget, Permit};
+use crate::sys::lock::lock;
 
 /// Buffers of one capacity under a budget.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl BufferPool {
     }
 
     fn with(self: &Arc<Self>, permit: Permit) -> PooledBuf {
-        let buffer = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let buffer = lock(&self.free).pop();
         let buffer = buffer.unwrap_or_else(|| Vec::with_capacity(self.capacity));
         PooledBuf { buffer, home: Some((Arc::clone(self), permit)) }
     }
@@ -113,7 +114,7 @@ impl Drop for PooledBuf {
             let buffer = std::mem::take(&mut self.buffer);
             // A buffer that outgrew its capacity would break the budget if it were kept.
             if buffer.capacity() <= pool.capacity * 2 {
-                pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+                lock(&pool.free).push(buffer);
             }
             drop(permit);
         }

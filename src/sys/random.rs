@@ -4,9 +4,11 @@
 //! Invariants: `OsRandom` never returns without having filled every byte; `SeededRandom` is for tests and golden
 //! fixtures only and is never reachable from the command line. Callers: verbs hand a source to `crypto`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
+
+use crate::sys::lock::lock;
 
 /// Source of random bytes.
 pub trait RandomSource: Send + Sync + std::fmt::Debug {
@@ -48,7 +50,7 @@ impl SeededRandom {
 
 impl RandomSource for SeededRandom {
     fn fill(&self, out: &mut [u8]) {
-        let mut stream = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = lock(&self.state);
         for byte in out {
             if stream.left.is_empty() {
                 let mut hash = Sha256::new();

@@ -4,10 +4,11 @@
 //! Invariants: without a script this costs one look at a flag for each file opened. Callers: `source`; tests.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::sys::fault::{FaultRule, Rules, unexercised};
+use crate::sys::lock::lock;
 
 static IN_FORCE: AtomicBool = AtomicBool::new(false);
 static SCRIPTS: Mutex<Vec<(PathBuf, Rules)>> = Mutex::new(Vec::new());
@@ -23,14 +24,14 @@ impl SourceFaults {
     /// Puts a script in force; without rules it changes nothing.
     pub fn below(dir: &Path) -> Self {
         let rules = Rules::default();
-        SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner).push((dir.to_owned(), rules.clone()));
+        lock(&SCRIPTS).push((dir.to_owned(), rules.clone()));
         IN_FORCE.store(true, Ordering::Release);
         Self { dir: dir.to_owned(), rules }
     }
 
     /// Adds a rule. Calls that can break: opening (`OpenRead`), looking at an open file (`Stat`), reading (`Read`).
     pub fn add(&self, rule: FaultRule) {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+        lock(&self.rules).push(rule);
     }
 
     /// Rules that never fired.
@@ -41,7 +42,7 @@ impl SourceFaults {
 
 impl Drop for SourceFaults {
     fn drop(&mut self) {
-        let mut scripts = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scripts = lock(&SCRIPTS);
         scripts.retain(|(dir, _)| *dir != self.dir);
         IN_FORCE.store(!scripts.is_empty(), Ordering::Release);
     }
@@ -52,6 +53,6 @@ pub(super) fn script(path: &Path) -> Option<Rules> {
     if !IN_FORCE.load(Ordering::Acquire) {
         return None;
     }
-    let scripts = SCRIPTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let scripts = lock(&SCRIPTS);
     scripts.iter().find(|(dir, _)| path.starts_with(dir)).map(|(_, rules)| rules.clone())
 }

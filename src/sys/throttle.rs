@@ -3,10 +3,11 @@
 //! Owns: the account of bytes. Does not own: what the bytes are. Invariants: over any stretch no more than the rate times
 //! its length, plus a tenth of a second's worth, passes; a pause earns no credit. Callers: `stage`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::sys::clock::Clock;
+use crate::sys::lock::lock;
 
 /// What may pass at once after a pause, as a share of a second.
 const BURST: Duration = Duration::from_millis(100);
@@ -30,7 +31,7 @@ impl Throttle {
     /// Takes `bytes` from the account; returns how long to wait before more is moved.
     pub fn take(&self, bytes: u64, now: Duration) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-        let mut spent = self.spent_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = lock(&self.spent_until);
         *spent = (*spent).max(now.saturating_sub(BURST)) + cost;
         spent.saturating_sub(now)
     }

@@ -16,6 +16,7 @@ use crate::digest::{Crc64, Sha256Stream, combine, crc64, zeros};
 use crate::format::PackHeader;
 use crate::format::record::{Content, Extent, Piece};
 use crate::sys::Access;
+use crate::sys::lock::lock;
 use crate::verify::finding::{FindingKind, Span, chain};
 use crate::verify::join::{Part, PartSha};
 use crate::verify::walk::{Body, Stored};
@@ -186,7 +187,7 @@ impl Work<'_> {
 
     /// What was kept of a frame.
     fn kept(&self, place: usize, is_last: bool) -> Option<Arc<Plain>> {
-        let mut kept = self.kept[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept[place]);
         if !is_last {
             return kept.clone();
         }
@@ -202,7 +203,7 @@ impl Work<'_> {
             self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return;
         }
-        *self.kept[place].lock().unwrap_or_else(PoisonError::into_inner) = Some(plain);
+        *lock(&self.kept[place]) = Some(plain);
     }
 
     fn body(&self, stored: &Stored, is_last: bool) -> Result<Body, Error> {

@@ -10,13 +10,14 @@ use crate::format::path::escape;
 use crate::format::record::Record;
 use crate::format::{JobId, RunId, parse_sums};
 use crate::monitor::Monitor;
+use crate::sys::lock::lock;
 use crate::sys::{Access, World};
 use crate::verify::elsewhere;
 use crate::verify::finding::{Finding, FindingKind, chain};
 use crate::verify::join::Join;
 use crate::verify::memory::Memory;
 use crate::verify::report::Report;
-use crate::verify::volume::{Context, Outcome, check, lock};
+use crate::verify::volume::{Context, Outcome, check};
 use crate::volume::{self, Keyring, VOLUME, Volume, pack_name};
 
 /// Paths of incomplete files listed; further ones are only counted.

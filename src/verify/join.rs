@@ -4,7 +4,9 @@
 //! files that are not complete yet (some 150 bytes for each 8 MiB or more), not to the volumes. Whether an id was seen
 //! before costs one bit per entry.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::digest::{CHAIN_START, ChainingValue, Crc64, Sha256, combine, sha256};
 use crate::format::path::escape;
@@ -45,7 +47,7 @@ pub(super) struct Part {
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) volume: u32,
-    pub(super) file: String,
+    pub(super) file: Arc<str>,
 }
 
 /// What is known of the end of a file.
@@ -68,6 +70,16 @@ struct Gathering {
 }
 
 impl Gathering {
+    /// Whether every extent that its entry counts was seen.
+    fn is_complete(&self) -> bool {
+        let Some(ended) = &self.ended else { return false };
+        let wanted = u64::from(ended.extent_count);
+        match (self.parts.len(), self.damaged.len()) {
+            (here, 0) if here <= 1 => here as u64 >= wanted,
+            (parts, damaged) => (parts + damaged) as u64 >= wanted && self.distinct_offsets() as u64 >= wanted,
+        }
+    }
+
     /// An extent may be here twice, when it was staged again.
     fn distinct_offsets(&self) -> usize {
         let offsets: BTreeSet<u64> = self.parts.iter().map(|part| part.offset).chain(self.damaged.clone()).collect();
@@ -108,8 +120,8 @@ impl Join {
         if is_repeated && entry.generation == 1 && !self.files.contains_key(&(entry.id, 1)) {
             return; // judged already; whether the two records are equal is compared afterwards
         }
-        let file = self.file(entry.id, entry.generation);
-        file.path = Some(entry.path.clone());
+        let key = (entry.id, entry.generation);
+        let mut file = self.files.remove(&key).unwrap_or_default();
         file.ended = Some(Ended {
             size: entry.size,
             extent_count: entry.extent_count,
@@ -117,7 +129,12 @@ impl Join {
             sha256: entry.sha256,
             place: place.clone(),
         });
-        self.judge_if_complete(entry.id, entry.generation);
+        if file.is_complete() {
+            self.conclude(key, file, &entry.path);
+        } else {
+            file.path = Some(entry.path.clone());
+            self.files.insert(key, file);
+        }
     }
 
     /// An extent whose bytes are right.
@@ -171,14 +188,17 @@ impl Join {
     }
 
     fn judge_if_complete(&mut self, id: u64, generation: u32) {
-        let Some(file) = self.files.get(&(id, generation)) else { return };
-        let Some(ended) = &file.ended else { return };
-        let wanted = u64::from(ended.extent_count);
-        let here = file.parts.len() + file.damaged.len();
-        if (here as u64) < wanted || (file.distinct_offsets() as u64) < wanted {
-            return;
+        if let Slot::Occupied(slot) = self.files.entry((id, generation))
+            && slot.get().is_complete()
+        {
+            let mut file = slot.remove();
+            let path = file.path.take().unwrap_or_default();
+            self.conclude((id, generation), file, &path);
         }
-        let Some(mut file) = self.files.remove(&(id, generation)) else { return };
+    }
+
+    /// Judges a file that is complete.
+    fn conclude(&mut self, (id, generation): (u64, u32), mut file: Gathering, path: &[u8]) {
         if file.parts.len() > 1 || generation > 1 {
             let judged = self.judged.entry(id).or_default();
             *judged = generation.max(*judged);
@@ -194,9 +214,9 @@ impl Join {
                 self.files_bytes = self.files_bytes.saturating_add(ended.size);
             }
             Err(text) => {
-                let path = escape(file.path.as_deref().unwrap_or_default());
                 let Place { volume, file } = ended.place;
-                self.findings.push(Finding::new(FindingKind::File, volume, file, format!("{path}: {text}")));
+                let text = format!("{}: {text}", escape(path));
+                self.findings.push(Finding::new(FindingKind::File, volume, &*file, text));
             }
         }
     }

@@ -35,24 +35,27 @@ pub(super) struct PackFacts {
 }
 
 /// A sum over ENTRY and EXTENT records that does not depend on their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RecordSums(Vec<u128>);
+#[derive(Debug)]
+pub(super) struct RecordSums {
+    buckets: Vec<u128>,
+    prints: Fingerprints,
+}
 
 impl Default for RecordSums {
     fn default() -> Self {
-        Self(vec![0; BUCKETS])
+        Self { buckets: vec![0; BUCKETS], prints: Fingerprints::default() }
     }
 }
 
 impl RecordSums {
     /// Adds a record of a pack, as `MANIFEST` would have it.
     pub(super) fn add_from_pack(&mut self, record: &Record, pack: u32) {
-        self.add(fingerprint(record, Some(pack)));
+        self.add(record, Some(pack));
     }
 
-    fn add(&mut self, fingerprint: Option<u128>) {
-        if let Some(fingerprint) = fingerprint {
-            let sum = &mut self.0[bucket(fingerprint)];
+    fn add(&mut self, record: &Record, pack: Option<u32>) {
+        if let Some(fingerprint) = self.prints.of(record, pack) {
+            let sum = &mut self.buckets[bucket(fingerprint)];
             *sum = sum.wrapping_add(fingerprint);
         }
     }
@@ -62,23 +65,30 @@ fn bucket(fingerprint: u128) -> usize {
     usize::try_from(fingerprint % BUCKETS as u128).expect("less than BUCKETS")
 }
 
-/// 128 bits of the SHA-256 of a record, with an extent's pack filled in; `None` for records that are not compared.
-fn fingerprint(record: &Record, pack: Option<u32>) -> Option<u128> {
-    let is_stored = match record {
-        Record::Entry(_) => false,
-        Record::Extent(extent) => extent.content != Content::Hole,
-        _ => return None,
-    };
-    let mut bytes = Vec::new();
-    record.encode(&mut bytes).ok()?;
-    if matches!(record, Record::Extent(_)) {
-        let number = if is_stored { pack } else { Some(0) };
-        if let (Some(number), Some(field)) = (number, bytes.get_mut(EXTENT_PACK_AT..EXTENT_PACK_AT + 4)) {
-            field.copy_from_slice(&number.to_le_bytes());
+/// Takes fingerprints of records, all in the same memory: there are two for each entry of a volume.
+#[derive(Debug, Default)]
+struct Fingerprints(Vec<u8>);
+
+impl Fingerprints {
+    /// 128 bits of the SHA-256 of a record, with an extent's pack filled in; `None` for records that are not compared.
+    fn of(&mut self, record: &Record, pack: Option<u32>) -> Option<u128> {
+        let is_stored = match record {
+            Record::Entry(_) => false,
+            Record::Extent(extent) => extent.content != Content::Hole,
+            _ => return None,
+        };
+        let bytes = &mut self.0;
+        bytes.clear();
+        record.encode(bytes).ok()?;
+        if matches!(record, Record::Extent(_)) {
+            let number = if is_stored { pack } else { Some(0) };
+            if let (Some(number), Some(field)) = (number, bytes.get_mut(EXTENT_PACK_AT..EXTENT_PACK_AT + 4)) {
+                field.copy_from_slice(&number.to_le_bytes());
+            }
         }
+        let digest = sha256(bytes);
+        digest.first_chunk::<16>().map(|half| u128::from_le_bytes(*half))
     }
-    let digest = sha256(&bytes);
-    digest.first_chunk::<16>().map(|half| u128::from_le_bytes(*half))
 }
 
 /// What the comparison came to.
@@ -106,7 +116,7 @@ pub(super) fn compare(
     let mut texts = Vec::new();
     let read = ManifestReader::open(volume, keyring).and_then(|reader| {
         reader.read::<Error>(|record| {
-            own.add(fingerprint(&record, None));
+            own.add(&record, None);
             match record {
                 Record::Pack(pack) => {
                     texts.extend(compare_pack(&pack, packs.get(&pack.number)));
@@ -125,8 +135,8 @@ pub(super) fn compare(
     }
     texts.extend(packs.keys().filter(|pack| !said.contains_key(*pack)).map(|pack| format!("pack {pack} is not in it")));
     compared.findings.extend(texts.into_iter().map(|text| find(FindingKind::Manifest, text)));
-    if own != *sums && nameless.is_empty() {
-        let differing: Vec<bool> = own.0.iter().zip(&sums.0).map(|(a, b)| a != b).collect();
+    if own.buckets != sums.buckets && nameless.is_empty() {
+        let differing: Vec<bool> = own.buckets.iter().zip(&sums.buckets).map(|(a, b)| a != b).collect();
         match differences(volume, keyring, packs, &differing) {
             Ok(texts) => compared.findings.extend(texts.into_iter().map(|text| find(FindingKind::Manifest, text))),
             Err(error) => compared.findings.push(find(FindingKind::Manifest, chain(&error))),
@@ -207,12 +217,13 @@ fn differences(
     packs: &BTreeMap<u32, PackFacts>,
     differing: &[bool],
 ) -> Result<Vec<String>, Error> {
+    let mut prints = Fingerprints::default();
     let mut only_there: HashMap<u128, (u64, u32, String)> = HashMap::new();
     let mut generations: HashMap<u64, u32> = HashMap::new();
     for number in packs.keys() {
         let index = volume.open_pack(*number, Access::Buffered)?.index(keyring)?;
         for record in &index.records {
-            let Some(print) = fingerprint(record, Some(*number)) else { continue };
+            let Some(print) = prints.of(record, Some(*number)) else { continue };
             if differing[bucket(print)] && only_there.len() < DIFFERENCES_MAX {
                 let (id, generation, name) = describe(record);
                 generations.insert(id, 0);
@@ -226,7 +237,7 @@ fn differences(
         if let Some(highest) = generations.get_mut(&id) {
             *highest = generation.max(*highest);
         }
-        if let Some(print) = fingerprint(&record, None).filter(|print| differing[bucket(*print)])
+        if let Some(print) = prints.of(&record, None).filter(|print| differing[bucket(*print)])
             && only_there.remove(&print).is_none()
             && only_here.len() < DIFFERENCES_MAX
         {

@@ -1,5 +1,6 @@
 //! One pack with its key: every frame opens, commits and footer fit, records decode, extents are what they say.
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::format::record::{Extent, Record, Records};
 use crate::format::{
     Commit, ENTRIES_PLAIN_BYTES_MAX, Footer, FooterKeys, FooterReason, FrameKind, PackHeader, chain_next, chain_start,
 };
+use crate::sys::lock::lock;
 use crate::verify::extents::{Opener, Outcome, cause, frame_kind, open_data, whole};
 use crate::verify::finding::{Finding, FindingKind, Lost, Span, chain};
 use crate::verify::join::{Join, Place};
@@ -66,7 +68,7 @@ impl<'a> PackCheck<'a> {
         keep_bytes_max: u64,
         file: &str,
     ) -> Self {
-        let place = Place { volume: volume.header().number, file: file.to_owned() };
+        let place = Place { volume: volume.header().number, file: file.into() };
         Self {
             volume,
             keyring,
@@ -102,7 +104,7 @@ impl<'a> PackCheck<'a> {
     }
 
     fn find(&mut self, kind: FindingKind, text: impl Into<String>) -> &mut Finding {
-        self.findings.push(Finding::new(kind, self.place.volume, self.place.file.as_str(), text));
+        self.findings.push(Finding::new(kind, self.place.volume, &*self.place.file, text));
         let last = self.findings.len() - 1;
         &mut self.findings[last]
     }
@@ -208,10 +210,11 @@ impl<'a> PackCheck<'a> {
         damages: &[crate::volume::Damage],
         before: usize,
     ) {
-        let mut join = join.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut join = lock(join);
         let mut outcomes = outcomes.into_iter();
         let mut lost = Vec::new();
-        let names: HashMap<u64, &[u8]> = records.iter().filter_map(as_name).collect();
+        // Asked for only where something is damaged.
+        let names = LazyCell::new(|| records.iter().filter_map(as_name).collect::<HashMap<u64, &[u8]>>());
         for record in records {
             sums.add_from_pack(record, self.header.number);
             match record {
@@ -222,15 +225,18 @@ impl<'a> PackCheck<'a> {
                     self.find(FindingKind::Content, "a record that only MANIFEST may hold");
                 }
                 Record::Extent(extent) => {
-                    let name = names.get(&extent.id).copied().map(<[u8]>::to_vec);
-                    let name = name.or_else(|| join.path(extent.id, extent.generation).map(<[u8]>::to_vec));
-                    let path = name.map(|name| escape(&name)).unwrap_or_default();
-                    match outcomes.next() {
+                    let outcome = outcomes.next();
+                    if let (0, Some(Outcome::Good(part))) = (extent.pack, &outcome) {
+                        join.part(extent, *part);
+                        continue;
+                    }
+                    let path = names.get(&extent.id).copied().or_else(|| join.path(extent.id, extent.generation));
+                    let path = path.map(escape).unwrap_or_default();
+                    match outcome {
                         _ if extent.pack != 0 => {
                             join.damaged(extent);
                             self.bad_extent(extent, path, "it names another pack");
                         }
-                        Some(Outcome::Good(part)) => join.part(extent, part),
                         Some(Outcome::Lost(spans)) => {
                             join.damaged(extent);
                             let lose = |bytes| Lost { id: extent.id, path: path.clone(), bytes };
@@ -240,7 +246,7 @@ impl<'a> PackCheck<'a> {
                             join.damaged(extent);
                             self.bad_extent(extent, path, &text);
                         }
-                        None => {}
+                        Some(Outcome::Good(_)) | None => {}
                     }
                 }
                 _ => {}

@@ -1,7 +1,7 @@
 //! One volume: surface, slots, packs in order, `MANIFEST`. With a key, what the walk brings is opened beside it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::crypto::OpeningKey;
 use crate::format::{PackHeader, ReadBack};
@@ -333,9 +333,4 @@ fn merge(walked: &mut Vec<Finding>, opened: Vec<Finding>) {
             None => walked.push(finding),
         }
     }
-}
-
-/// Locks, also after another thread's panic, which is passed on elsewhere.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,11 +5,12 @@
 //! finding, unless it is followed by a commit after all.
 
 use std::ops::Deref;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::digest::{Crc64, Sha256};
 use crate::format::{BLOCK_BYTES, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::monitor::Monitor;
+use crate::sys::lock::lock;
 use crate::verify::finding::{Finding, FindingKind, chain};
 use crate::volume::{Damage, Error, FrameAt, FrameWalk, SharedBytes, Step};
 
@@ -66,7 +67,7 @@ impl Stored {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Body>> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.body)
     }
 
     pub(super) fn at_kind(&self) -> FrameKind {

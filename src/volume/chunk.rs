@@ -8,6 +8,7 @@ use std::ops::{Deref, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::aligned::AlignedBuf;
+use crate::sys::lock::lock;
 
 /// Bytes read at once unless asked otherwise. Unit: bytes.
 const READ_BYTES: usize = 4 << 20;
@@ -89,7 +90,7 @@ impl Chunks {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.state)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Opening frames: from the sealed body to the plain bytes. manifests/formats/pack.md section 5.1.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use zstd::bulk::Decompressor;
 
 use crate::crypto::OpeningKey;
 use crate::format::{FrameHeader, INNER_BYTES, Inner};
+use crate::sys::lock::lock;
 use crate::volume::error::{Error, In};
 
 /// The plain bytes of a frame. What was stored as it is stays where it was decrypted: moving it cost as much as a checksum.
@@ -120,7 +121,7 @@ impl OpeningsPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Openings>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use crate::cli::progress::snapshot::{Pace, Snapshot, VolumeSnapshot, Volumes, et
 use crate::format::record::Problem;
 use crate::job::replace_file;
 use crate::sys::device::temperature_c;
+use crate::sys::lock::lock;
 use crate::sys::process::terminal_columns;
 use crate::sys::{Clock, SystemClock, World};
 
@@ -94,10 +95,6 @@ pub(super) struct Board {
     says: Mutex<Vec<String>>,
     bottleneck: Mutex<Option<String>>,
     events: Events,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Board {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::cli::events::Happening;
 use crate::cli::progress::snapshot::{VolumeSnapshot, VolumeStanding};
-use crate::cli::progress::{PROBLEMS_KEPT, Painter, lock};
+use crate::cli::progress::{PROBLEMS_KEPT, Painter};
 use crate::format::record::Problem;
 use crate::ingest;
 use crate::ingest::remote::probe::Endpoint;
 use crate::monitor::Monitor;
 use crate::stage::{self, Bottleneck, VolumeEvent};
+use crate::sys::lock::lock;
 use crate::units::Bytes;
 
 impl Painter {

@@ -141,10 +141,6 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn encode(&self, w: &mut Writer<'_>) -> Result<(), Error> {
-        let mut attributes = Vec::new();
-        for attribute in &self.attributes {
-            attribute.encode(&mut attributes)?;
-        }
         w.u64(self.id).u32(self.generation).u8(self.entry_type.code());
         w.u8(match self.state {
             EntryState::Stable => 0,
@@ -156,8 +152,14 @@ impl Entry {
         let short = |field, bytes: &[u8]| narrow::<u16>(RECORD, field, bytes.len(), u16::MAX.into());
         w.u16(short("path_bytes", &self.path)?).u16(short("target_bytes", &self.target)?);
         w.u16(short("user_bytes", &self.user)?).u16(short("group_bytes", &self.group)?);
-        w.u32(narrow(RECORD, "attribute_bytes", attributes.len(), u32::MAX.into())?);
-        w.bytes(&self.path).bytes(&self.target).bytes(&self.user).bytes(&self.group).bytes(&attributes);
+        let length_at = w.0.len();
+        w.u32(0).bytes(&self.path).bytes(&self.target).bytes(&self.user).bytes(&self.group);
+        let attributes_at = w.0.len();
+        for attribute in &self.attributes {
+            attribute.encode(w.0)?;
+        }
+        let length: u32 = narrow(RECORD, "attribute_bytes", w.0.len() - attributes_at, u32::MAX.into())?;
+        w.0[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
         Ok(())
     }
 
@@ -252,12 +254,15 @@ impl Entry {
 impl Attribute {
     /// Appends the attribute as an ENTRY record holds it; the job database keeps the same bytes.
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        let (tag, value) = match self {
-            Self::Xattr { name, value } => (1, [name.as_slice(), &[0], value].concat()),
-            Self::BirthTime { s, ns } => (2, [s.to_le_bytes().as_slice(), &ns.to_le_bytes()].concat()),
-        };
-        let length = narrow(RECORD, "value_bytes", value.len(), u32::MAX.into())?;
-        Writer(bytes).u16(tag).zero(2).u32(length).bytes(&value);
+        match self {
+            Self::Xattr { name, value } => {
+                let length = narrow(RECORD, "value_bytes", name.len() + 1 + value.len(), u32::MAX.into())?;
+                Writer(bytes).u16(1).zero(2).u32(length).bytes(name).u8(0).bytes(value);
+            }
+            Self::BirthTime { s, ns } => {
+                Writer(bytes).u16(2).zero(2).u32(8 + 4).i64(*s).u32(*ns);
+            }
+        }
         Ok(())
     }
 

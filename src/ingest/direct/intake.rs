@@ -9,12 +9,13 @@ use crossbeam_channel as channel;
 
 use crate::census::{Item, Merge, Top};
 use crate::format::record::{Problem, Record};
+use crate::ingest::direct::Sources;
 use crate::ingest::direct::digest::{Digested, digest};
-use crate::ingest::direct::{Sources, lock};
 use crate::ingest::error::Error;
 use crate::ingest::run::{Run, join};
 use crate::job::{Count, Excluded};
 use crate::scan::{self, DirBatch, WalkTotals};
+use crate::sys::lock::lock;
 use crate::sys::process::{StopFlag, parallelism};
 
 /// Directories that may wait to be merged.

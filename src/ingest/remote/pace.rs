@@ -5,7 +5,7 @@
 //! not in bursts.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use crate::sys::Clock;
+use crate::sys::lock::lock;
 
 /// Bytes that leave at once. Unit: bytes.
 const PIECE_BYTES: usize = 32 << 10;
@@ -40,7 +41,7 @@ impl Pace {
     /// Claims room for so many bytes; gives how long to wait before they may leave.
     fn claim(&self, bytes: usize) -> Duration {
         let now = self.clock.monotonic();
-        let mut spent_until = self.spent_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent_until = lock(&self.spent_until);
         let start = (*spent_until).max(now.saturating_sub(CREDIT));
         *spent_until = start + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
         start.saturating_sub(now)

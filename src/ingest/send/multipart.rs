@@ -5,7 +5,7 @@
 //! completion the server is asked, never believed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::ingest::remote::upload::{Action, Completion, Inspection, Obstacle, Pa
 use crate::ingest::remote::{Class, Complete, ObjectStore, PutPart, RemoteError, SentPart, Stored};
 use crate::ingest::room::Seat;
 use crate::ingest::wanted::{Replace, Wanted};
+use crate::sys::lock::lock;
 
 /// How often is looked whether anybody records, while a record is waited for.
 const UNHEARD_LOOK: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ impl Upload {
     }
 
     pub(in crate::ingest) fn state(&self) -> MutexGuard<'_, UploadState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

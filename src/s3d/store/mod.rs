@@ -14,13 +14,14 @@ pub(in crate::s3d) use self::rows::{Object, ObjectRecord, Part, Precondition, Se
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use s3s::{S3Error, S3Result, s3_error};
 
 use crate::s3d::Error;
 use crate::s3d::store::rows::{read_object, to_json};
+use crate::sys::lock::lock;
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
@@ -71,7 +72,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.db)
     }
 
     fn named_blobs(&self) -> rusqlite::Result<HashSet<String>> {

@@ -13,11 +13,12 @@ mod tree;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::io::Errno;
 
 use crate::sys::fs::{Access, DirItem, Fs, FsFile, Kind, OpKind, Space, Stat, check_aligned};
+use crate::sys::lock::lock;
 use crate::sys::mem::state::{PowerLost, State, components};
 use crate::sys::mem::tree::{DirNode, FileNode, Node, NodeId, ROOT, after_crash};
 
@@ -154,7 +155,7 @@ impl MemFs {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn open(&self, path: &Path, access: Access, writable: bool) -> io::Result<Box<dyn FsFile>> {
@@ -277,7 +278,7 @@ impl Fs for MemFs {
 
 impl MemFile {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Checks that the file may grow to `end`, and by which index the operation is known.

@@ -17,11 +17,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::sys::device::{self, Medium};
+use crate::sys::lock::lock;
 use crate::sys::source::{Identity, SourceKind, identity_beneath};
 use crate::sys::target::direct::{DIRECT_FILE_BYTES_MIN, Direct};
 pub use crate::sys::target::meta::{Meta, MetaProblem};
@@ -89,7 +90,7 @@ impl TargetRoot {
 
     /// Directories that were made through this handle, the root among them as the empty path.
     pub fn made_dirs(&self) -> BTreeSet<Vec<u8>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.made).clone()
     }
 
     /// Gives a directory that was made here a mode, and nothing else.
@@ -222,7 +223,7 @@ impl TargetRoot {
         // As deep as the path has components, and paths are at most 32,767 bytes long.
         let above = self.dir(parent)?;
         match rustix::fs::mkdirat(&*above, name, Mode::from_raw_mode(DIR_UNFINISHED)) {
-            Ok(()) => drop(self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec())),
+            Ok(()) => drop(lock(&self.made).insert(path.to_vec())),
             Err(rustix::io::Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
