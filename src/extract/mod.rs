@@ -5,12 +5,13 @@
 //! beneath a root (`sys::target`), progress bars (`cli`).
 //! Invariants: nothing outside the target is ever touched, whatever the volumes say; nothing that exists is replaced unless
 //! asked; a file stands under its name with its own mode only if every byte was checked against its CRC-64; trouble with
-//! one entry does not stop the others; memory is bounded by the budget plus the records of one pack, the names of
+//! one entry does not stop the others; memory is bounded by the budget plus the records of two packs, the names of
 //! directories and hard links, and files that span packs. Each pack's data are read once, in order.
 //! Callers: `cli`.
 
 mod engine;
 mod error;
+mod feed;
 mod file;
 mod last;
 mod node;
