@@ -116,6 +116,7 @@ fn failure(error: extract::Error) -> Failure {
 
 fn exit(outcome: &Outcome) -> Exit {
     match outcome.worst() {
+        Some(Class::Target) => Exit::Failed,
         _ if outcome.is_stopped => Exit::Stopped,
         Some(Class::Integrity) => Exit::Integrity,
         Some(Class::Missing) => Exit::Volume,

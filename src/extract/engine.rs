@@ -41,31 +41,40 @@ pub fn extract(
     }
     let root = TargetRoot::open(target).map_err(|source| Error::Target { path: target.to_path_buf(), source })?;
     let sink = Sink::new(&root, options, monitor);
-    let mut planner = Planner::new(&survey, options);
-    run(volumes, &mut planner, &sink);
-    let is_stopped = options.stop.is_set();
-    let damaged: Vec<_> =
-        volumes.iter().filter(|(volume, _)| planner.damaged.contains(&volume.header().number)).collect();
-    for (volume, keyring) in damaged.iter().filter(|_| !is_stopped) {
-        if let Err(error) = retell::unfinished(volume, keyring, &planner, &sink) {
-            sink.problem(Problem::volume(error));
-        }
-    }
-    for job in planner.unfinished() {
-        job.give_up(is_stopped, &sink);
-    }
-    if !is_stopped {
-        for (volume, keyring) in damaged {
-            if let Err(error) = retell::without_bytes(volume, keyring, &mut planner, &sink) {
-                sink.problem(Problem::volume(error));
-            }
-        }
-        planner.last.run(&sink);
+    let (is_stopped, synced) =
+        sink.flush.beside(|| root.sync(), || everything(volumes, Planner::new(&survey, options), &sink));
+    if let Err(error) = synced {
+        sink.problem(Problem::target(error));
     }
     let mut outcome = sink.into_outcome();
     outcome.problems.extend(survey.problems);
     outcome.is_stopped = is_stopped;
     Ok(outcome)
+}
+
+/// Writes all files, then what damage left of others, then what must come last. Returns whether it was stopped before.
+fn everything(volumes: &[(Volume, Keyring)], mut planner: Planner<'_>, sink: &Sink<'_>) -> bool {
+    run(volumes, &mut planner, sink);
+    let is_stopped = sink.options.stop.is_set();
+    let damaged: Vec<_> =
+        volumes.iter().filter(|(volume, _)| planner.damaged.contains(&volume.header().number)).collect();
+    for (volume, keyring) in damaged.iter().filter(|_| !is_stopped) {
+        if let Err(error) = retell::unfinished(volume, keyring, &planner, sink) {
+            sink.problem(Problem::volume(error));
+        }
+    }
+    for job in planner.unfinished() {
+        job.give_up(is_stopped, sink);
+    }
+    if !is_stopped {
+        for (volume, keyring) in damaged {
+            if let Err(error) = retell::without_bytes(volume, keyring, &mut planner, sink) {
+                sink.problem(Problem::volume(error));
+            }
+        }
+        planner.last.run(sink);
+    }
+    is_stopped
 }
 
 fn check_jobs(volumes: &[(Volume, Keyring)]) -> Result<(), Error> {

@@ -46,9 +46,11 @@ pub enum Class {
     Missing,
     /// The volume does not hold what it should.
     Integrity,
+    /// What was written may not have reached the drive of the target.
+    Target,
 }
 
-/// An entry that is not as it should be, or a part of a volume that could not be read.
+/// An entry that is not as it should be, a part of a volume that could not be read, or a target that is not to be relied on.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
@@ -73,6 +75,13 @@ impl Problem {
     pub(super) fn volume(error: crate::volume::Error) -> Self {
         let message = "part of a volume cannot be read".to_owned();
         Self { class: Class::Integrity, path: None, message, source: Some(Box::new(error)) }
+    }
+
+    /// About the target as a whole: nobody can say which of its files are there.
+    pub(super) fn target(error: std::io::Error) -> Self {
+        let message = "the target's drive did not take everything that was written, and does not say what it lost: rely on none \
+                       of it, and extract into another place";
+        Self { class: Class::Target, path: None, message: message.to_owned(), source: Some(Box::new(error)) }
     }
 
     /// With the error that caused it.

@@ -90,7 +90,10 @@ impl FileJob {
         let (offset, file) = self.place(part, piece, sink);
         let mut failed = None;
         if let (Some(bytes), Some(file)) = (bytes, &file) {
-            failed = file.write_all_at(bytes, offset).err().map(|error| self.not_written(error));
+            match file.write_all_at(bytes, offset) {
+                Ok(cached_bytes) => sink.flush.wrote(cached_bytes),
+                Err(error) => failed = Some(self.not_written(error)),
+            }
             sink.add_bytes(bytes.len() as u64);
         }
         let crc = bytes.map(crc64);

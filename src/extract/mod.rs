@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod feed;
 mod file;
+mod flush;
 mod last;
 mod node;
 mod plan;

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use crate::extract::error::{Class, Problem};
+use crate::extract::flush::Flush;
 use crate::extract::{Done, Options, Outcome};
 use crate::format::record::{Attribute, Entry, EntryType};
 use crate::monitor::Monitor;
@@ -22,6 +23,7 @@ pub(super) struct Sink<'a> {
     pub(super) target: &'a TargetRoot,
     pub(super) options: &'a Options,
     pub(super) monitor: &'a dyn Monitor,
+    pub(super) flush: Flush,
     outcome: Mutex<Outcome>,
 }
 
@@ -39,7 +41,7 @@ pub(super) enum Standing<'a> {
 
 impl<'a> Sink<'a> {
     pub(super) fn new(target: &'a TargetRoot, options: &'a Options, monitor: &'a dyn Monitor) -> Self {
-        Self { target, options, monitor, outcome: Mutex::default() }
+        Self { target, options, monitor, flush: Flush::default(), outcome: Mutex::default() }
     }
 
     pub(super) fn into_outcome(self) -> Outcome {

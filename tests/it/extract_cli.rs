@@ -111,3 +111,40 @@ fn what_was_there_is_kept_and_ends_with_3() {
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert_eq!(read(&desk.at("out/two")), b"mine");
 }
+
+/// Runs an extraction under strace; `None`, said aloud, where that is not to be had.
+fn traced(desk: &Desk, strace: &[&str]) -> Option<Output> {
+    let usable = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    if !usable.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: no usable strace here; what an extraction syncs was NOT tested");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.arg("-f").args(strace).arg(env!("CARGO_BIN_EXE_packmule"));
+    command.args(["extract", "drive", "--to", "out", "--identity", "key"]);
+    Some(command.current_dir(desk.dir.path()).output().unwrap())
+}
+
+#[test]
+fn nothing_is_called_written_before_all_of_it_was_synced() {
+    let desk = Desk::new();
+    let Some(output) = traced(&desk, &["-o", "log", "-e", "trace=syncfs,fchmod,write"]) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let log = std::fs::read_to_string(desk.at("log")).unwrap();
+    let last = |call: &str| log.lines().enumerate().filter(|(_, line)| line.contains(call)).map(|(at, _)| at).last();
+    // The mode of the target itself and of the files: with it an entry stops being marked as unfinished.
+    let (finished, synced, told) = (last("fchmod("), last("syncfs("), last("write(1, "));
+    assert!(finished.is_some() && finished < synced && synced < told, "{log}");
+}
+
+#[test]
+fn a_target_that_loses_what_was_written_is_a_failure_and_not_a_success() {
+    let desk = Desk::new();
+    let Some(output) = traced(&desk, &["-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=EIO"])
+    else {
+        return;
+    };
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("did not take everything that was written") && said.contains("(os error 5)"), "{said}");
+}

@@ -41,6 +41,8 @@ pub struct TargetRoot {
     /// Whether large files are written past the page cache. WHY not where platters turn: pieces of several files arrive side by
     /// side, and the cache puts each file's together; nor over a network, where it is what makes large requests.
     is_direct: bool,
+    /// The root, opened before anything is written: a kernel tells it of every write that failed since.
+    synced: OwnedFd,
 }
 
 /// A new file below the root.
@@ -85,7 +87,26 @@ impl TargetRoot {
             Err(errno) => return Err(errno.into()),
         }
         let is_direct = matches!(device::medium(path), Medium::Solid | Medium::Unknown);
-        Ok(Self { resolver: Resolver::open(path)?, made: Mutex::new(made), is_direct })
+        let resolver = Resolver::open(path)?;
+        let synced = resolver.readable(b"")?;
+        Ok(Self { resolver, made: Mutex::new(made), is_direct, synced })
+    }
+
+    /// Waits until everything written so far is on the medium: the whole file system of the root, in one go. A call for each
+    /// file would make the drive wait for each of them.
+    ///
+    /// # Errors
+    /// When something written since the root was opened did not reach the medium; which file it belongs to is not known.
+    pub fn sync(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(&self.synced)?;
+        #[cfg(not(target_os = "linux"))]
+        rustix::fs::sync();
+        // File systems in user space are asked for themselves: the kernel does not pass the call above on to them.
+        match rustix::fs::fsync(&self.synced) {
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// Directories that were made through this handle, the root among them as the empty path.
@@ -232,13 +253,16 @@ impl TargetRoot {
 }
 
 impl TargetFile {
-    /// Writes all of `bytes` at `offset`.
+    /// Writes all of `bytes` at `offset`. Returns how many of them the kernel keeps for later.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<u64> {
         let done = self.direct.as_ref().map_or(Ok(0), |direct| direct.write(bytes, offset))?;
-        if done == bytes.len() { Ok(()) } else { self.file.write_all_at(&bytes[done..], offset + done as u64) }
+        if done < bytes.len() {
+            self.file.write_all_at(&bytes[done..], offset + done as u64)?;
+        }
+        Ok((bytes.len() - done) as u64)
     }
 
     /// Extends or cuts the file; new bytes are a hole.
