@@ -237,3 +237,27 @@ fn a_webhook_or_topic_that_cannot_be_is_told_before_anything_is_staged() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("no credentials for AWS were found"), "{}", said(&output));
 }
+
+#[test]
+fn a_file_system_that_opens_for_direct_writes_and_then_refuses_them_gets_the_same_bytes() {
+    let story = Story::new();
+    if !story.run("strace -o /dev/null true").status.success() {
+        eprintln!("SKIPPED: no usable strace here; a refused direct write was NOT tested");
+        return;
+    }
+    let large: Vec<u8> = (0..3_u32 << 20).map(|at| (at.wrapping_mul(0x9E37_79B9) >> 24) as u8).collect();
+    std::fs::write(story.path("data/large"), &large).unwrap();
+    story.succeed(STAGE);
+    let extract = "packmule extract /mnt/a --unlock-code-file code.txt --threads 1";
+    story.succeed(&format!("strace -f -o log -e trace=openat {extract} --to /part"));
+    let log = std::fs::read_to_string(story.path("home/log")).unwrap();
+    if !log.lines().any(|line| line.contains("\"large\"") && line.contains("O_DIRECT")) {
+        eprintln!("SKIPPED: no temporary file is written to directly here; refusing that was NOT tested");
+        return;
+    }
+    let refuse = "-P /restored/large -e trace=pwrite64 -e inject=pwrite64:error=EINVAL:when=1";
+    story.succeed(&format!("strace -f -o log {refuse} {extract} --to /restored"));
+    let log = std::fs::read_to_string(story.path("home/log")).unwrap();
+    assert!(log.contains("EINVAL (Invalid argument) (INJECTED)"), "{log}");
+    assert!(std::fs::read(story.path("restored/large")).unwrap() == large);
+}

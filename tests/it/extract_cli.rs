@@ -112,23 +112,23 @@ fn what_was_there_is_kept_and_ends_with_3() {
     assert_eq!(read(&desk.at("out/two")), b"mine");
 }
 
-/// Runs an extraction under strace; `None`, said aloud, where that is not to be had.
-fn traced(desk: &Desk, strace: &[&str]) -> Option<Output> {
+/// Runs an extraction into `out`, on one thread, under strace; `None`, said aloud, where that is not to be had.
+fn traced(desk: &Desk, out: &str, strace: &[&str]) -> Option<Output> {
     let usable = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
     if !usable.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: no usable strace here; what an extraction syncs was NOT tested");
+        eprintln!("SKIPPED: no usable strace here; what an extraction asks of the kernel was NOT tested");
         return None;
     }
     let mut command = Command::new("strace");
     command.arg("-f").args(strace).arg(env!("CARGO_BIN_EXE_packmule"));
-    command.args(["extract", "drive", "--to", "out", "--identity", "key"]);
+    command.args(["extract", "drive", "--to", out, "--identity", "key", "--threads", "1"]);
     Some(command.current_dir(desk.dir.path()).output().unwrap())
 }
 
 #[test]
 fn nothing_is_called_written_before_all_of_it_was_synced() {
     let desk = Desk::new();
-    let Some(output) = traced(&desk, &["-o", "log", "-e", "trace=syncfs,fchmod,write"]) else { return };
+    let Some(output) = traced(&desk, "out", &["-o", "log", "-e", "trace=syncfs,fchmod,write"]) else { return };
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let log = std::fs::read_to_string(desk.at("log")).unwrap();
     let last = |call: &str| log.lines().enumerate().filter(|(_, line)| line.contains(call)).map(|(at, _)| at).last();
@@ -140,7 +140,8 @@ fn nothing_is_called_written_before_all_of_it_was_synced() {
 #[test]
 fn a_target_that_loses_what_was_written_is_a_failure_and_not_a_success() {
     let desk = Desk::new();
-    let Some(output) = traced(&desk, &["-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=EIO"])
+    let Some(output) =
+        traced(&desk, "out", &["-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=EIO"])
     else {
         return;
     };
