@@ -99,6 +99,7 @@ pub(super) fn beside<'v>(sink: &Sink<'_>, plan: impl FnOnce(&Feeder<'v>)) {
             let tasks = tasks.clone();
             scope.spawn(move || work(&tasks, sink));
         }
+        drop(tasks); // or the reader would wait for workers that a panic has ended
         let (feed, messages) = bounded(0);
         scope.spawn(move || read_all(&messages, sink, &send));
         plan(&Feeder(feed));

@@ -8,7 +8,7 @@ use packmule::digest::{combine, crc64, sha256, zeros};
 use packmule::extract::{Options, Outcome, extract};
 use packmule::format::record::{Content, Entry, EntryType, Extent, Piece, Record};
 use packmule::format::{FRAME_HEADER_BYTES, FrameKind, Inner};
-use packmule::monitor::Silent;
+use packmule::monitor::{Monitor, Silent};
 use packmule::scan::{Rule, Selection};
 use packmule::sys::Access;
 use packmule::sys::budget::MemoryBudget;
@@ -74,13 +74,18 @@ impl Shelf {
 
     /// Extracts the volumes with these numbers into `out`.
     pub fn extract_volumes(&self, numbers: &[u32], options: &Options) -> Outcome {
+        self.extract_heard(numbers, options, &Silent)
+    }
+
+    /// The same, with somebody who hears how far it is.
+    pub fn extract_heard(&self, numbers: &[u32], options: &Options, monitor: &dyn Monitor) -> Outcome {
         let open = |number: &u32| {
             let volume = Volume::open(Arc::clone(&self.kit.fs), &Self::dir(*number)).unwrap();
             let keyring = Keyring::open(&volume, &self.kit.identities()).unwrap();
             (volume, keyring)
         };
         let volumes: Vec<_> = numbers.iter().map(open).collect();
-        extract(&volumes, &self.target.path().join("out"), options, &Silent).unwrap()
+        extract(&volumes, &self.target.path().join("out"), options, monitor).unwrap()
     }
 
     pub fn extract(&self) -> Outcome {

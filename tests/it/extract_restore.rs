@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use packmule::digest::{crc64, sha256};
 use packmule::extract::{Class, Done, Options};
 use packmule::format::record::{Attribute, Begin, Content, Deleted, Entry, EntryType, Piece, Record};
+use packmule::monitor::Monitor;
 
 use crate::extract_kit::{Shelf, dir, hard_link, mode, node, only, options, symlink, with_hole};
 use crate::volume_kit::entry;
@@ -285,4 +286,23 @@ fn a_stopped_run_leaves_nothing_that_looks_done() {
 fn the_kit_and_the_entry_agree() {
     let made = with_hole(1, b"x", b"ab", 2, 1);
     assert_eq!((made.crc64, made.sha256), (crc64(b"ab\0\0"), sha256(b"ab\0\0")));
+}
+
+/// Fails when it hears of the first byte.
+struct Fails;
+
+impl Monitor for Fails {
+    fn bytes(&self, _count: u64) {
+        panic!("a worker ends here");
+    }
+    fn files(&self, _count: u64) {}
+    fn message(&self, _text: &str) {}
+}
+
+#[test]
+#[should_panic(expected = "a scoped thread panicked")]
+fn workers_that_all_fail_end_the_run_and_nobody_waits_for_them() {
+    // Many more frames than the reader may be ahead by.
+    let shelf = Shelf::with(|pack| pack.file(1, b"many frames", &[7; 200_000]));
+    shelf.extract_heard(&[1], &options(), &Fails);
 }
