@@ -5,12 +5,12 @@
 
 use serde::Serialize;
 
+use crate::plan::answer::OptionReport;
 use crate::plan::catalogue::Path;
 use crate::plan::delta::Change;
 use crate::plan::inputs::Inputs;
 use crate::plan::math::quantile;
 use crate::plan::options::{Candidate, Method, method};
-use crate::plan::report::OptionReport;
 use crate::plan::risk::Samples;
 use crate::plan::sample::Draw;
 use crate::plan::world::World;

@@ -4,10 +4,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::plan::answer::{OptionReport, Report};
 use crate::plan::catalogue::Catalogue;
 use crate::plan::chart::{self, Chart};
 use crate::plan::dataset::Mark;
-use crate::plan::report::{OptionReport, Report};
 use crate::plan::text::short_odds;
 use crate::units::Usd;
 

@@ -4,6 +4,7 @@
 //! texts come in as values, so the same question has the same answer, byte for byte, on any machine and any number of
 //! threads. Does not print. Called by `cli`; calls `units` only.
 
+mod answer;
 pub mod catalogue;
 pub mod chart;
 mod crossings;
@@ -38,13 +39,14 @@ pub mod text;
 mod waves;
 mod world;
 
+pub use answer::{Header, OptionReport, REPORT_SCHEMA, Report};
 pub use crossings::{BreakEven, equal_bills_gb};
 pub use failover::Failover;
 pub use inputs::{Error, Inputs};
 pub use outcome::{CostLine, Formula, Lane, Stage};
 pub use own::terminal_slots;
 pub use recommend::Recommendation;
-pub use report::{Header, OptionReport, REPORT_SCHEMA, Report, plan};
+pub use report::plan;
 pub use request::{Prefer, Request, Standby};
 pub use risk::{Odds, Percentiles};
 pub use sensitivity::{Flip, Map, Swing};

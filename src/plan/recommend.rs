@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::plan::report::OptionReport;
+use crate::plan::answer::OptionReport;
 use crate::plan::request::Prefer;
 use crate::plan::risk::Samples;
 use crate::plan::world::World;

@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
+use crate::plan::answer::OptionReport;
 use crate::plan::options::{self, Candidate, Method};
-use crate::plan::report::OptionReport;
 use crate::plan::risk::Samples;
 use crate::plan::sample::{Draw, Sampler, VARS, Var};
 use crate::plan::world::World;

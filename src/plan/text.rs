@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::plan::answer::{OptionReport, Report};
 use crate::plan::dataset::Mark;
-use crate::plan::report::{OptionReport, Report};
 use crate::units::{Days, Usd};
 
 /// Columns of running text at most, and where nothing says how many there are: longer lines are hard to follow.

@@ -2,7 +2,7 @@
 
 use super::svg::{RIGHT, Scale, Svg, TOP, WIDTH};
 use super::{Chart, days, drawn};
-use crate::plan::report::Report;
+use crate::plan::answer::Report;
 use crate::units::Usd;
 
 /// Space for names.
@@ -18,7 +18,7 @@ fn short(item: &str) -> &str {
 }
 
 /// Items of all bills, each once, in the order they appear.
-fn items<'a>(options: &[&'a crate::plan::report::OptionReport]) -> Vec<&'a str> {
+fn items<'a>(options: &[&'a crate::plan::answer::OptionReport]) -> Vec<&'a str> {
     let mut items: Vec<&str> = Vec::new();
     for line in options.iter().flat_map(|o| &o.costs) {
         if !items.contains(&short(&line.item)) {
@@ -45,7 +45,7 @@ fn legend(items: &[&str]) -> (Vec<(f64, usize)>, usize) {
 
 pub(super) fn cost(report: &Report) -> Chart {
     let options = drawn(report);
-    let total = |o: &crate::plan::report::OptionReport| o.estimate_cost.to_f64() + o.left_on_per_month.to_f64();
+    let total = |o: &crate::plan::answer::OptionReport| o.estimate_cost.to_f64() + o.left_on_per_month.to_f64();
     let most = options.iter().map(|o| total(o)).fold(1.0, f64::max);
     let items = items(&options);
     let (places, rows) = legend(&items);

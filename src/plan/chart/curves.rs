@@ -2,8 +2,8 @@
 
 use super::svg::{BOTTOM, LEFT, RIGHT, Scale, Svg, TOP, WIDTH, axes};
 use super::{Chart, days, drawn};
+use crate::plan::answer::Report;
 use crate::plan::options::landed_by;
-use crate::plan::report::Report;
 use crate::units::{Bytes, Days};
 
 const HEIGHT: f64 = 400.0;

@@ -2,8 +2,8 @@
 
 use super::svg::{BOTTOM, RIGHT, Scale, Svg, TOP, WIDTH};
 use super::{Chart, days};
+use crate::plan::answer::Report;
 use crate::plan::outcome::Stage;
-use crate::plan::report::Report;
 
 /// Rows drawn at most: more tell nothing new, and the table has them all.
 const ROWS_MAX: usize = 16;

@@ -9,7 +9,7 @@ mod gantt;
 mod scatter;
 mod svg;
 
-use crate::plan::report::{OptionReport, Report};
+use crate::plan::answer::{OptionReport, Report};
 
 /// A chart with its table twin.
 #[derive(Debug, Clone)]

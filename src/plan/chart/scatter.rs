@@ -2,7 +2,7 @@
 
 use super::svg::{LEFT, RIGHT, Scale, Svg, TOP, WIDTH, axes};
 use super::{Chart, days, drawn};
-use crate::plan::report::Report;
+use crate::plan::answer::Report;
 use crate::units::Usd;
 
 const HEIGHT: f64 = 430.0;
@@ -65,7 +65,7 @@ pub(super) fn tradeoff(report: &Report) -> Chart {
 }
 
 /// The drawing as rows.
-fn rows(options: &[&crate::plan::report::OptionReport]) -> Vec<Vec<String>> {
+fn rows(options: &[&crate::plan::answer::OptionReport]) -> Vec<Vec<String>> {
     let table = std::iter::once(
         ["option", "P10", "P50", "P90", "cost P10", "cost P50", "cost P90", "meets the terms"]
             .map(str::to_owned)
